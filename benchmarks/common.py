@@ -1,0 +1,55 @@
+"""What the benchmarks share: data, results with the machine's description, one table on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from clipfuse.config import TableConfig
+from clipfuse.data import Dataset, load_dataset
+from clipfuse.demo.scenes import draw_dataset
+from clipfuse.machine import describe_machine
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; before torch is imported
+RESULTS = Path(__file__).parent / "results"
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    """Options that every benchmark has."""
+    options = argparse.ArgumentParser(description=about)
+    options.add_argument("--data", type=Path, help="a table of your own; scenes are drawn if left out")
+    options.add_argument("--images", type=Path, help="its pictures")
+    options.add_argument("--rows", type=int, default=1500, help="scenes to draw, or rows of the table to use")
+    options.add_argument("--quick", action="store_true", help="a small run that only shows that the script works")
+    options.add_argument("--out", type=Path, help="where to write the JSON; benchmarks/results/ if left out")
+    return options
+
+
+def open_data(options: argparse.Namespace, folder: Path) -> Dataset:
+    """The table that was given, or scenes drawn into ``folder``."""
+    if options.data is not None:
+        return load_dataset(TableConfig(table=options.data, images=options.images))
+    table = draw_dataset(folder, rows=options.rows)
+    return load_dataset(TableConfig(table=table, images=folder / "images"))
+
+
+def report(name: str, options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    """Print ``rows`` as a table and write them, with the machine and ``facts``, to results/NAME.json."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=name, title_justify="left", box=None, pad_edge=False)
+    for column in rows[0]:
+        grid.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        grid.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console(width=160).print(grid)
+    out = options.out or RESULTS / f"{name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result = {"date": str(date.today()), "machine": describe_machine("cpu"), **facts, "rows": list(rows)}
+    out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,115 @@
+"""Stage one: the pipeline beside its two halves alone, decoding and the bare forward pass, in the same run.
+
+On a machine where both halves share the processors the pipeline can't be faster than 1 / (1/forward + 1/decode).
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from common import open_data, parser, report
+
+from clipfuse.data import Dataset
+from clipfuse.data.pictures import PictureError, decode_picture
+from clipfuse.encoders import Encoder, EncoderFactory, find_encoder
+from clipfuse.extract import ExtractOptions, extract
+from clipfuse.inputs import cpu_count
+from clipfuse_cache import FeatureCache
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--encoder", action="append", help="as often as wanted; mini if left out")
+    options.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--repeats", type=int, default=3)
+    chosen = options.parse_args()
+    if chosen.quick:
+        chosen.rows, chosen.repeats = 60, 1
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = open_data(chosen, Path(folder) / "data")
+        for name in chosen.encoder or ["mini"]:
+            factory = find_encoder(name, precision=chosen.precision)
+            for spec in factory.specs:
+                (encoder,) = factory.load(chosen.device, [spec.modality])
+                rows.append(measure(name, _Loaded(factory, encoder), dataset, chosen))
+    report("extract", chosen, rows, {"device": chosen.device, "precision": chosen.precision})
+
+
+class _Loaded:
+    """A factory whose one encoder is in memory already, so that loading is not part of a figure."""
+
+    def __init__(self, factory: EncoderFactory, encoder: Encoder) -> None:
+        self.specs = (encoder.spec,)
+        self.encoder = encoder
+
+    def load(self, device: str, modalities: Any) -> list[Encoder]:
+        return [self.encoder]
+
+
+def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict[str, Any]:
+    """Median of the repeats, each of them all three in turn."""
+    encoder = factory.encoder
+    items = dataset.images if encoder.spec.modality == "image" else dataset.captions
+    inputs = list(dict.fromkeys(item for item in items if item is not None))
+    prepared = [one for one in prepare_all(encoder, inputs) if one is not None]
+    if encoder.spec.modality == "text":
+        prepared.sort(key=len)
+    size = options.batch_size
+    batches = [encoder.collate(prepared[start : start + size]) for start in range(0, len(prepared), size)]
+    encoder.encode(batches[0])
+    times: dict[str, list[float]] = {"decode": [], "forward": [], "pipeline": []}
+    for _ in range(options.repeats):
+        times["decode"].append(timed(lambda: prepare_all(encoder, inputs)))
+        times["forward"].append(timed(lambda: [encoder.encode(batch) for batch in batches]))
+        with tempfile.TemporaryDirectory() as folder:
+            cache = FeatureCache(Path(folder))
+            report_ = extract([factory], dataset, cache, ExtractOptions(options.device, batch_size=size))
+            times["pipeline"].append(report_.encode_seconds)
+    count = len(inputs)
+    rates = {what: count / statistics.median(seconds) for what, seconds in times.items()}
+    limit = 1 / (1 / rates["decode"] + 1 / rates["forward"])
+    return {
+        "encoder": name if len(name) < 30 else "…" + name[-28:],
+        "reads": encoder.spec.modality,
+        "inputs": count,
+        "decode/s": rates["decode"],
+        "forward/s": rates["forward"],
+        "pipeline/s": rates["pipeline"],
+        "shared limit/s": limit,
+        "share of limit": rates["pipeline"] / limit,
+        "share of forward": rates["pipeline"] / rates["forward"],
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+
+
+def prepare_all(encoder: Encoder, inputs: list[Any]) -> list[Any]:
+    """Read, decode and transform everything with as many threads as the pipeline has."""
+
+    def one(item: Any) -> Any:
+        try:
+            return encoder.prepare(decode_picture(item.read()) if encoder.spec.modality == "image" else item)
+        except PictureError:
+            return None
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return list(pool.map(one, inputs, chunksize=16))
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

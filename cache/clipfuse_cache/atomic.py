@@ -1,0 +1,84 @@
+"""Files that are complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from clipfuse_cache.errors import CacheError, DiskFull
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that at any moment the old file or the new one is there, whole.
+
+    The bytes go to a temporary name in the same folder, are flushed to disk, and are renamed.
+
+    Raises:
+        DiskFull: no space (or a size limit); the temporary file is removed, the old one is untouched.
+        CacheError: the operating system refused for another reason.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            with suppress(OSError):  # a file system without locks: leftovers stay there
+                _lock(descriptor)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+            temporary.replace(path)
+        finally:
+            os.close(descriptor)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskFull(
+                f"no space left to write {path} ({len(data):,} bytes)",
+                "Free some space and run the same command again; what was complete is kept",
+            ) from error
+        raise CacheError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``value`` as indented JSON (UTF-8), atomically. Raises as :func:`write_bytes` does."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Remove temporary files of :func:`write_bytes` in ``folder`` whose writer is no longer alive."""
+    for temporary in folder.glob(f".*.{'[0-9a-f]' * 16}.tmp"):
+        with suppress(OSError):  # BlockingIOError: its writer is at work
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                _lock(descriptor)
+                temporary.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    # a lock ends with the process that holds it; process ids come again, in containers with every start
+    import fcntl  # not on Windows, where features can still be read
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sync_folder(folder: Path) -> None:
+    # the rename itself is durable only once its folder is
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,144 @@
+"""HDF5 files built and read in memory.
+
+Never written through HDF5 itself: a kill or a full disk in the middle of that leaves files that can't be opened,
+or that open with rows of zeros. Never opened from a path, and never before a SHA-256 has been checked: HDF5 reads
+damaged bytes as wrong numbers, or crashes. A file ends with the SHA-256 of what stands before it, which HDF5 ignores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from clipfuse_cache.errors import CacheCorrupt
+
+CHUNK_ROWS = 256
+SEAL_BYTES = 32
+_ATTRIBUTE_BYTES = 64 * 1024
+# HDF5 takes two files in memory that are open under one name for the same file, and reads the first one twice
+_numbers = itertools.count()
+
+
+def build(attributes: Mapping[str, str | int], datasets: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of an HDF5 file with these root attributes and datasets.
+
+    Every dataset is chunked by 256 rows and carries a fletcher32 checksum; empty ones are stored as they are.
+    Strings are fixed-width. Equal input gives equal bytes.
+    """
+    with h5py.File(_memory_name(), "w", driver="core", backing_store=False, track_order=False) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
+        for name, values in datasets.items():
+            if values.size == 0:
+                file.create_dataset(name, data=values, track_times=False)
+                continue
+            chunks = (
+                min(CHUNK_ROWS, values.shape[0]) if values.ndim > 1 else values.shape[0],
+                *values.shape[1:],
+            )
+            file.create_dataset(name, data=values, chunks=chunks, fletcher32=True, track_times=False)
+        file.flush()
+        image = bytes(file.id.get_file_image())
+    return image + hashlib.sha256(image).digest()
+
+
+class Reader:
+    """Datasets and attributes of an HDF5 file given as bytes; ``name`` is used in messages.
+
+    Refuses anything through which a file could reach outside of itself or lie about its size: links,
+    external storage, virtual datasets, variable-length types, shapes that the bytes can't hold.
+
+    Args:
+        data: the file.
+        name: for messages.
+        sha256: SHA-256 (hex) of ``data`` where it is known from elsewhere; else the one at its end is checked.
+
+    Raises:
+        CacheCorrupt: another SHA-256, not HDF5, or a dataset or attribute that is missing, refused or fails its
+            checksum.
+    """
+
+    def __init__(self, data: bytes, name: str, sha256: str | None = None) -> None:
+        self.name = name
+        self._size = len(data)
+        view = memoryview(data)
+        if sha256 is None:
+            intact = hashlib.sha256(view[:-SEAL_BYTES]).digest() == view[-SEAL_BYTES:]
+        else:
+            intact = hashlib.sha256(view).hexdigest() == sha256
+        if not intact:
+            raise self.corrupt("not the file that was written (its SHA-256 differs)")
+        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+        access.set_fapl_core(backing_store=False)
+        try:
+            access.set_file_image(data)
+            self._file = h5py.File(h5py.h5f.open(_memory_name().encode(), h5py.h5f.ACC_RDONLY, fapl=access))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self.corrupt("not an HDF5 file") from error
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def attribute(self, name: str) -> str | int:
+        """A root attribute that is a string or an integer."""
+        try:
+            found = self._file.attrs.get_id(name)
+            if found.shape != () or found.dtype.kind not in "iuS" or found.dtype.itemsize > _ATTRIBUTE_BYTES:
+                raise self.corrupt(f"attribute {name!r} is neither a plain string nor an integer")
+            value = self._file.attrs[name]
+            return bytes(value).decode() if found.dtype.kind == "S" else int(value)
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise self.corrupt(f"attribute {name!r} can't be read ({error})") from error
+
+    def dataset(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        """A dataset of this dtype and shape; None stands for any length."""
+        try:
+            link = self._file.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise self.corrupt(f"dataset {name!r} is missing or a link")
+            found = self._file[name]
+            if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+                raise self.corrupt(f"{name!r} is not a plain dataset")
+            fits = len(found.shape) == len(shape) and all(
+                expected in (None, length) for length, expected in zip(found.shape, shape, strict=True)
+            )
+            if not (fits and found.dtype == np.dtype(dtype)):
+                raise self.corrupt(f"{name!r} is {found.dtype} {found.shape}, expected {dtype} {shape}")
+            if found.nbytes > self._size:
+                raise self.corrupt(f"{name!r} declares {found.nbytes:,} bytes, the file has {self._size:,}")
+            return np.asarray(found[()])
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            raise self.corrupt(f"dataset {name!r} can't be read ({error})") from error
+
+    def corrupt(self, problem: str) -> CacheCorrupt:
+        """The error that says ``problem`` about this file and what to do."""
+        return CacheCorrupt(f"{self.name}: {problem}", "Delete the file and run clipfuse extract again")
+
+
+def _memory_name() -> str:
+    return f"memory-{next(_numbers)}"
+
+
+def pack_strings(values: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Byte strings as one (total,) uint8 array and (n + 1,) uint64 offsets into it."""
+    offsets = np.zeros(len(values) + 1, dtype=np.uint64)
+    np.cumsum([len(value) for value in values], out=offsets[1:], dtype=np.uint64)
+    return np.frombuffer(b"".join(values), dtype=np.uint8), offsets
+
+
+def unpack_strings(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> list[str]:
+    """The inverse of :func:`pack_strings`, decoded as UTF-8. Raises ValueError where it can't be."""
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(data) or np.any(offsets[1:] < offsets[:-1]):
+        raise ValueError("string offsets do not fit their bytes")
+    raw = data.tobytes()
+    bounds = offsets.tolist()
+    return [raw[start:end].decode() for start, end in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -1,0 +1,152 @@
+"""Reading a feature table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipfuse_cache.errors import CacheCorrupt, CacheError, CacheMissing, RowsMissing
+from clipfuse_cache.manifest import Manifest, ShardEntry, TableDescription, read_manifest, shard_file
+from clipfuse_cache.shard import Shard, decode_shard
+
+
+class Features(NamedTuple):
+    """Rows of a table. ``values``: (rows, tokens, dim) in the table's dtype, zeros where not valid;
+    ``valid``: (rows,) bool."""
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+
+
+class FeatureTable:
+    """One encoder output of every sample. Open it with :meth:`open`; nothing but the manifest is read then."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> FeatureTable:
+        """Read the manifest of the table in ``folder``.
+
+        Raises:
+            CacheMissing: the table is not complete (no manifest).
+            CacheCorrupt: the manifest can't be used.
+        """
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise CacheMissing(f"{folder} holds no complete feature table", "Run clipfuse extract")
+        return cls(folder, manifest)
+
+    @property
+    def description(self) -> TableDescription:
+        """What the table holds."""
+        return self.manifest.table
+
+    def is_complete_for(self, inputs: str) -> bool:
+        """True when the table was last made complete for these rows (see ``rows_digest``) and every shard file
+        still has its size. Their contents are checked when they are read."""
+        return self.manifest.inputs == inputs and all(
+            file_size(self.folder / shard_file(entry.index)) == entry.bytes for entry in self.manifest.shards
+        )
+
+    def shards(self) -> Iterator[Shard]:
+        """All shards, first to last, each checked against its SHA-256 before HDF5 sees it.
+
+        Raises:
+            CacheCorrupt: a shard is missing, changed or damaged.
+        """
+        return (self._read(entry) for entry in self.manifest.shards)
+
+    def take(self, ids: Sequence[str]) -> Features:
+        """The features of ``ids``, in their order.
+
+        Raises:
+            RowsMissing: ids that the table does not hold.
+            CacheCorrupt: a shard is missing, changed or damaged.
+        """
+        about = self.description
+        values = np.zeros((len(ids), about.tokens, about.dim), dtype=about.dtype)
+        valid = np.zeros(len(ids), dtype=np.bool_)
+        open_places: dict[str, list[int]] = {}
+        for place, name in enumerate(ids):
+            open_places.setdefault(name, []).append(place)
+        # backwards, because a row that was encoded again stands in a later shard
+        for entry in reversed(self.manifest.shards):
+            if not open_places:
+                break
+            shard = self._read(entry)
+            pairs = [(place, row) for row, name in enumerate(shard.ids) for place in open_places.pop(name, ())]
+            if pairs:
+                places, rows = np.array(pairs, dtype=np.int64).T
+                values[places] = shard.values[rows]
+                valid[places] = shard.valid[rows]
+        if open_places:
+            first = next(iter(open_places))
+            raise RowsMissing(
+                f"{len(open_places)} of {len(ids)} rows are not in {self.folder.name}, the first is {first!r}",
+                "Run clipfuse extract on the table that holds them",
+            )
+        return Features(values, valid)
+
+    def input_digests(self) -> dict[str, bytes]:
+        """id -> digest of the input that its features were made from. Reads every shard."""
+        return {
+            name: digest.tobytes()
+            for shard in self.shards()
+            for name, digest in zip(shard.ids, shard.digests, strict=True)
+        }
+
+    def failures(self) -> dict[str, str]:
+        """id -> reason, for rows whose input could not be read. Reads the shards that have any."""
+        found: dict[str, str] = {}
+        for entry in self.manifest.shards:
+            if entry.failed or found:  # a later shard can mend an earlier failure
+                shard = self._read(entry)
+                for row, name in enumerate(shard.ids):
+                    found.pop(name, None)
+                    if row in shard.failures:
+                        found[name] = shard.failures[row]
+        return found
+
+    def _read(self, entry: ShardEntry) -> Shard:
+        return read_shard(self.folder, self.description, entry.index, entry.sha256)[1]
+
+
+def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | None) -> tuple[bytes, Shard]:
+    """The file of shard ``index`` and what it holds. ``sha256``: what the file must hash to, where that is known.
+
+    Raises:
+        CacheCorrupt: it is missing, changed, damaged or not a shard of this table and index.
+        CacheError: it can't be read.
+    """
+    path = folder / shard_file(index)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CacheCorrupt(f"{path} is missing", "Run clipfuse extract to make it again") from error
+    except OSError as error:
+        raise CacheError(f"can't read {path}: {error.strerror or error}") from error
+    shard = decode_shard(
+        data,
+        str(path),
+        fingerprint=about.fingerprint,
+        index=index,
+        tokens=about.tokens,
+        dim=about.dim,
+        dtype=about.dtype,
+        sha256=sha256,
+    )
+    return data, shard
+
+
+def file_size(path: Path) -> int:
+    """Its size, or -1 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

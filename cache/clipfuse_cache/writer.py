@@ -1,0 +1,242 @@
+"""Writing a feature table: plan, shards, manifest, in that order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from clipfuse_cache.atomic import remove_stale_temporaries, write_bytes
+from clipfuse_cache.errors import CacheCorrupt, FingerprintMismatch
+from clipfuse_cache.fingerprint import difference, rows_digest
+from clipfuse_cache.manifest import (
+    Manifest,
+    Plan,
+    ShardEntry,
+    TableDescription,
+    read_manifest,
+    read_plan,
+    shard_file,
+    write_manifest,
+    write_plan,
+)
+from clipfuse_cache.shard import Shard, encode_shard
+from clipfuse_cache.table import FeatureTable, file_size, read_shard
+
+
+class TableWriter:
+    """Makes one feature table complete for a data set, shard by shard, across kills.
+
+    Usage::
+
+        writer = TableWriter.open(folder, description, ids, digests, shard_rows=2048, batch_size=64)
+        for index in writer.missing():          # shards that are not on disk yet
+            rows = writer.rows_of(index)        # positions in ``ids``
+            writer.write(index, Shard(...))
+        table = writer.commit()
+
+    Rows that the table already holds for the same input are not planned again; a row with another input digest
+    is planned again (``stale``), and so is a row of a shard that is missing or damaged.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, plan: Plan, ids: Sequence[str], digests: Sequence[bytes]
+    ) -> None:
+        self.folder = folder
+        self.plan = plan
+        self.stale: tuple[str, ...] = ()
+        self.damaged: tuple[str, ...] = ()
+        self._manifest = manifest
+        self._ids = ids
+        self._digests = digests
+        self._inputs = rows_digest(ids, digests)
+        self._entries: dict[int, ShardEntry] = {}
+        self._rows: list[int] = []
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        description: TableDescription,
+        ids: Sequence[str],
+        digests: Sequence[bytes],
+        *,
+        shard_rows: int,
+        batch_size: int,
+    ) -> TableWriter:
+        """Look at what is on disk and decide what is left to do; nothing is written yet.
+
+        Raises:
+            FingerprintMismatch: the folder holds a table of other settings.
+            CacheCorrupt: its manifest or plan can't be read.
+        """
+        manifest = read_manifest(folder) or Manifest(description, "", 0, ())
+        _check_settings(folder, description, manifest.table)
+        writer = cls(folder, manifest, Plan(manifest.table, 0, "", 0, shard_rows, batch_size), ids, digests)
+        if FeatureTable(folder, manifest).is_complete_for(writer._inputs):
+            writer._entries = {entry.index: entry for entry in manifest.shards}
+        else:
+            writer._decide()
+        return writer
+
+    def _decide(self) -> None:
+        found = read_plan(self.folder)
+        if found is not None:
+            _check_settings(self.folder, self.plan.table, found.table)
+        known = {entry.index: entry for entry in (*(found.kept if found else ()), *self._manifest.shards)}
+        held: dict[str, bytes] = {}
+        for index in sorted(known):
+            if not self._take_over(index, known[index].sha256, held):
+                self.damaged = (*self.damaged, shard_file(index))
+        # past all known ones: what the manifest on disk knows by a name is not replaced by something else
+        first = max(*known, -1, found.first_shard - 1 if found else -1) + 1
+        wanted = self._plan_missing(held, first)
+        if found is not None and found == replace(
+            found, rows=wanted.rows, rows_digest=wanted.rows_digest, first_shard=wanted.first_shard
+        ):
+            # an interrupted plan goes on with its own shard and batch sizes, or the bytes would differ
+            self.plan = found
+            return
+        if found is not None or not self._manifest.shards:
+            # the data set changed under a plan, or the manifest was lost: keep what was made
+            for index in sorted(self._on_disk() - known.keys()):
+                if (found is None or index in found.shards) and self._take_over(index, None, held):
+                    first = max(first, index + 1)
+            wanted = self._plan_missing(held, first)
+        self.plan = wanted
+
+    def _take_over(self, index: int, sha256: str | None, held: dict[str, bytes]) -> bool:
+        """Build on a shard that is on disk and whole: add its rows to ``held`` (id -> input digest)."""
+        found = self._read(index, sha256)
+        if found is None:
+            return False
+        self._entries[index], shard = found
+        held.update(zip(shard.ids, map(bytes, shard.digests), strict=True))
+        return True
+
+    def _plan_missing(self, held: dict[str, bytes], first: int) -> Plan:
+        """A plan for the rows whose input is not the one in ``held``."""
+        rows = enumerate(zip(self._ids, self._digests, strict=True))
+        self._rows = [row for row, (name, digest) in rows if held.get(name) != digest]
+        ids = [self._ids[row] for row in self._rows]
+        self.stale = tuple(name for name in ids if name in held)
+        committed = {entry.index for entry in self._manifest.shards}
+        return replace(
+            self.plan,
+            rows=len(ids),
+            rows_digest=rows_digest(ids, [self._digests[row] for row in self._rows]),
+            first_shard=first,
+            kept=tuple(entry for index, entry in sorted(self._entries.items()) if index not in committed),
+        )
+
+    def _on_disk(self) -> set[int]:
+        names = (path.stem.removeprefix("shard-") for path in self.folder.glob("shard-*.h5"))
+        return {int(name) for name in names if name.isascii() and name.isdigit()}
+
+    @property
+    def new_rows(self) -> int:
+        """How many rows the plan holds."""
+        return self.plan.rows
+
+    def begin(self) -> None:
+        """Write the plan. Do it before the first shard."""
+        remove_stale_temporaries(self.folder)
+        write_plan(self.folder, self.plan)
+
+    def missing(self) -> list[int]:
+        """Planned shards that are not on disk, or not as the plan wants them."""
+        return [index for index in self.plan.shards if self._entry_on_disk(index) is None]
+
+    def rows_of(self, index: int) -> list[int]:
+        """Positions (in the ids given) of the rows of shard ``index``."""
+        return self._rows[self.plan.rows_of(index)]
+
+    def write(self, index: int, shard: Shard) -> None:
+        """Write one planned shard; complete or absent.
+
+        Raises:
+            DiskFull, CacheError: it could not be written; earlier shards stay.
+            ValueError: the shard does not hold the planned rows in the table's shape and dtype.
+        """
+        about = self.plan.table
+        if not self._is_planned(index, shard):
+            raise ValueError(f"shard {index} must hold the planned rows and inputs in their order")
+        if shard.values.shape[1:] != (about.tokens, about.dim) or shard.values.dtype != about.dtype:
+            raise ValueError(
+                f"values are {shard.values.dtype} {shard.values.shape[1:]}, "
+                f"the table is {about.dtype} {(about.tokens, about.dim)}"
+            )
+        data = encode_shard(shard, fingerprint=about.fingerprint, index=index)
+        write_bytes(self.folder / shard_file(index), data)
+        self._entries[index] = _entry(index, data, shard)
+
+    def commit(self) -> FeatureTable:
+        """Write the manifest, last. Every planned shard must be on disk.
+
+        Raises:
+            CacheCorrupt: a planned shard is missing.
+        """
+        for index in self.plan.shards:
+            entry = self._entry_on_disk(index)
+            if entry is None:
+                raise CacheCorrupt(f"{self.folder / shard_file(index)} is missing", "Run clipfuse extract again")
+            self._entries[index] = entry
+        shards = tuple(self._entries[index] for index in sorted(self._entries))
+        manifest = Manifest(self.plan.table, self._inputs, len(self._ids), shards)
+        write_manifest(self.folder, manifest)
+        (self.folder / "plan.json").unlink(missing_ok=True)
+        kept = {shard_file(entry.index) for entry in shards}
+        for path in self.folder.glob("shard-*.h5"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+        return FeatureTable(self.folder, manifest)
+
+    def _entry_on_disk(self, index: int) -> ShardEntry | None:
+        """The entry of a planned shard if its file holds exactly the planned rows."""
+        entry = self._entries.get(index)
+        if entry is not None and file_size(self.folder / shard_file(index)) == entry.bytes:
+            return entry
+        found = self._read(index, None)
+        if found is None or not self._is_planned(index, found[1]):
+            return None
+        self._entries[index] = found[0]
+        return found[0]
+
+    def _is_planned(self, index: int, shard: Shard) -> bool:
+        rows = self.rows_of(index)
+        digests = b"".join(self._digests[row] for row in rows)
+        return shard.ids == tuple(self._ids[row] for row in rows) and shard.digests.tobytes() == digests
+
+    def _read(self, index: int, sha256: str | None) -> tuple[ShardEntry, Shard] | None:
+        """A shard on disk, or None where it is missing, damaged, foreign or has another SHA-256."""
+        try:
+            data, shard = read_shard(self.folder, self.plan.table, index, sha256)
+        except CacheCorrupt:
+            return None
+        return _entry(index, data, shard), shard
+
+
+def _check_settings(folder: Path, ours: TableDescription, theirs: TableDescription) -> None:
+    if ours.fingerprint != theirs.fingerprint:
+        raise FingerprintMismatch(
+            f"{folder} was made with other settings: {difference(ours.encoder, theirs.encoder)}",
+            "Write to another folder, or delete this one",
+        )
+    mine, other = ((about.tokens, about.dim, about.dtype) for about in (ours, theirs))
+    if mine != other:
+        raise FingerprintMismatch(
+            f"{folder} holds rows of {other} (tokens, dim, dtype), expected {mine}",
+            "Write to another folder, or delete this one",
+        )
+
+
+def _entry(index: int, data: bytes, shard: Shard) -> ShardEntry:
+    return ShardEntry(
+        index=index,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=len(shard.ids),
+        valid=int(shard.valid.sum()),
+        failed=len(shard.failures),
+    )

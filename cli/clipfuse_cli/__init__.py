@@ -1,0 +1,1 @@
+"""The command ``clipfuse``: parses, calls the library, prints."""

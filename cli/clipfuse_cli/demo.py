@@ -1,0 +1,47 @@
+"""``clipfuse demo``: the main job on a data set that is drawn on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to draw and work.")] = Path("demo"),
+    rows: Annotated[int, typer.Option(min=60, help="How many scenes.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+) -> None:
+    """Draw scenes with captions and labels, encode them with mini, train six models, compare them.
+
+    Everything stays in one folder; run it again and what is there is used.
+    """
+    import time
+
+    from clipfuse.demo.pipeline import run_demo
+    from clipfuse_cli.console import note, progress_bar, report_ledger
+    from clipfuse_cli.tables import show_bench
+
+    started = time.perf_counter()
+    with progress_bar() as progress:
+        result = run_demo(folder, rows=rows, seed=seed, progress=progress)
+    note(f"{result.rows:,} scenes in {folder}, encoded at {result.rows_per_second:,.0f} rows/s")
+    report_ledger(result.ledger, result.cache / "ledger.jsonl", strict=False)
+    show_bench(result.group)
+    best = result.group.runs[0]
+    print(
+        f"Best by micro-F1 on the test rows: {best.kind} ({best.name}). "
+        "Trust differences that are wider than the intervals."
+    )
+    print(f"""
+Next, with this data:
+  cd {folder}
+  clipfuse bench
+  clipfuse evaluate --run runs/{best.name}
+  clipfuse predict scenes.csv --images images --run runs/{best.name} -o predicted.csv
+Next, with your own:
+  clipfuse init photos.csv --images photos/
+  clipfuse extract
+  clipfuse train-head --fusion sum""")
+    note(f"done in {time.perf_counter() - started:.0f} s")

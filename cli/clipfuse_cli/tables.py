@@ -1,0 +1,187 @@
+"""Tables of scores on stdout: trivial rows on top, the best in bold, intervals beside micro-F1 and mAP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clipfuse_cli.console import output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from clipfuse.bench import BenchGroup, BenchRow
+    from clipfuse.run import Run
+
+_SCORES = {
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "samples_f1": "samples-F1",
+    "weighted_f1": "weighted-F1",
+    "mean_average_precision": "mAP",
+    "subset_accuracy": "subset acc.",
+    "label_accuracy": "label acc.",
+}
+_COSTS = ("train s", "on", "rows/s", "params", "head MB", "enc. MB", "total MB")
+_WIDE = 150
+"""Columns of a terminal that take scores, intervals and costs side by side."""
+
+_WITH_INTERVAL = ("micro_f1", "mean_average_precision")
+
+
+def show_run(run: Run) -> None:
+    """One run's scores on the test rows, and per label."""
+    from clipfuse.bench import bench_row
+
+    metrics = run.metrics
+    row = bench_row(run)
+    show_scores(
+        f"{run.name}: {rows_used(metrics)}",
+        metrics["trivial"],
+        [(row.kind, {"scores": row.scores, "intervals": row.intervals})],
+    )
+    print(verdict(metrics["trivial"], row))
+    show_labels(metrics["scores"]["test"]["scores"]["labels"])
+
+
+def verdict(trivial: Sequence[Mapping[str, Any]], model: BenchRow) -> str:
+    """Whether a model beats every trivial row by micro-F1, as a sentence."""
+    best = max(trivial, key=lambda row: row["scores"]["micro_f1"])
+    value, bar = model.scores["micro_f1"] or 0.0, best["scores"]["micro_f1"]
+    against = f"the best trivial row ({best['name']}, micro-F1 {bar:.3f})"
+    if value <= bar:
+        return f"{model.kind} does NOT beat {against}."
+    if model.intervals["micro_f1"][0] <= bar:
+        return f"{model.kind} is above {against}, but by less than its interval."
+    return f"{model.kind} beats {against} by more than its interval."
+
+
+def rows_used(metrics: Mapping[str, Any]) -> str:
+    """Which rows did what, as a sentence."""
+    rows, split = metrics["rows"], metrics["split"]
+    gaps = ", ".join(
+        f"{roles['test']:,} of the test rows without {'picture' if stream == 'image' else 'caption'}"
+        for stream, roles in metrics.get("missing", {}).items()
+        if roles["test"]
+    )
+    return (
+        f"{rows['test']:,} test rows, trained on {rows['train']:,}, tuned on {rows['validation']:,}"
+        f" (split {split['name']}){'; ' + gaps if gaps else ''}"
+    )
+
+
+def show_scores(
+    title: str, trivial: Sequence[Mapping[str, Any]], models: Sequence[tuple[str, Mapping[str, Any]]]
+) -> None:
+    """Trivial rows, then models; each is a name with ``scores`` and ``intervals``."""
+    console = output()
+    wide = console.width >= _WIDE
+    shown = tuple(_SCORES) if wide else ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
+    intervals = _WITH_INTERVAL if wide else _WITH_INTERVAL[:1]
+    grid = _grid("model", *(_SCORES[name] for name in shown))
+    for row in trivial:
+        grid.add_row(_plain(row["name"]), *_cells(row, set(), shown, intervals), style="dim")
+    grid.add_section()
+    best = _best([scores for _, scores in models])
+    for name, scores in models:
+        grid.add_row(_plain(name), *_cells(scores, best, shown, intervals))
+    console.print(title, markup=False)
+    console.print(grid)
+
+
+def show_labels(labels: Sequence[Mapping[str, Any]]) -> None:
+    """Precision, recall, F1, AP and support of each label."""
+    grid = _grid("label", "precision", "recall", "F1", "AP", "support")
+    for label in labels:
+        ap = label["average_precision"]
+        values = [f"{label[key]:.3f}" for key in ("precision", "recall", "f1")]
+        grid.add_row(_plain(label["name"]), *values, "–" if ap is None else f"{ap:.3f}", f"{label['support']:,}")
+    output().print(grid)
+
+
+def show_bench(group: BenchGroup) -> None:
+    """All runs of one split: scores, seconds, sizes."""
+    console = output()
+    rows, split = group.rows, group.split
+    console.print(
+        f"{rows['test']:,} test rows, trained on {rows['train']:,}, tuned on {rows['validation']:,}"
+        f" (split {split['name']})",
+        markup=False,
+    )
+    wide = console.width >= _WIDE
+    shown = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
+    intervals = _WITH_INTERVAL if wide else _WITH_INTERVAL[:1]
+    grid = _grid("run", *(_SCORES[name] for name in shown), *(_COSTS if wide else ()))
+    for row in group.trivial:
+        cells = _cells(row, set(), shown, intervals)
+        grid.add_row(_plain(row["name"]), *cells, *(["–"] * len(_COSTS) if wide else ()), style="dim")
+    grid.add_section()
+    best = _best([{"scores": run.scores} for run in group.runs])
+    for run in group.runs:
+        cells = _cells({"scores": run.scores, "intervals": run.intervals}, best, shown, intervals)
+        grid.add_row(_plain(run.name), *cells, *(_costs(run) if wide else ()))
+    console.print(grid)
+    if not wide:
+        costs = _grid("run", *_COSTS)
+        for run in group.runs:
+            costs.add_row(_plain(run.name), *_costs(run))
+        console.print(costs)
+    if group.runs:
+        print(verdict(group.trivial, group.runs[0]))
+
+
+def _costs(run: BenchRow) -> list[str]:
+    sizes = (run.head_bytes, run.encoder_bytes, run.total_bytes)
+    return [
+        f"{run.train_seconds:.1f}",
+        run.device,
+        f"{run.rows_per_second:,.0f}",
+        f"{run.parameters:,}",
+        *(f"{size / 1e6:.1f}" for size in sizes),
+    ]
+
+
+def _grid(first: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column(first, overflow="fold", min_width=10)
+    for column in columns:
+        grid.add_column(column, justify="right", no_wrap=True)
+    return grid
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _best(models: Sequence[Mapping[str, Any]]) -> set[tuple[str, float]]:
+    """(metric, highest value), where there is more than one model to compare."""
+    if len(models) < 2:
+        return set()
+    found = set()
+    for metric in _SCORES:
+        values = [model["scores"][metric] for model in models if model["scores"][metric] is not None]
+        if values:
+            found.add((metric, max(values)))
+    return found
+
+
+def _cells(
+    row: Mapping[str, Any], best: set[tuple[str, float]], shown: Sequence[str], intervals: Sequence[str]
+) -> list[str]:
+    cells = []
+    for metric in shown:
+        value = row["scores"][metric]
+        if value is None:
+            cells.append("–")
+            continue
+        text = f"[bold]{value:.3f}[/bold]" if (metric, value) in best else f"{value:.3f}"
+        if metric in intervals and metric in row.get("intervals", {}):
+            low, high = row["intervals"][metric]
+            text += f" [dim]{low:.3f}–{high:.3f}[/dim]"
+        cells.append(text)
+    return cells

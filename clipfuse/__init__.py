@@ -1,0 +1,1 @@
+"""Several labels per picture and caption, from frozen embeddings."""

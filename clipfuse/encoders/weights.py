@@ -1,0 +1,149 @@
+"""Finding weights: a folder, or the hub's local cache, or the hub. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from clipfuse.errors import ConfigError, EncoderError, WeightsMissing
+
+_CONNECT_SECONDS = 1.0
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_REASON_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model's files on disk. ``source`` is a folder, or a repository of the hub, for messages."""
+
+    source: str
+    config: Path
+    weights: Path
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration. Raises EncoderError where it is not a JSON object."""
+        try:
+            value = json.loads(self.config.read_bytes())
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"{self.config} can't be read as JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise EncoderError(f"{self.config} must hold a JSON object")
+        return value
+
+
+def in_folder(encoder: str, folder: Path, config: str, weights: str) -> ModelFiles:
+    """A model's files in a folder of one's own.
+
+    Raises:
+        WeightsMissing: the folder or one of the two files is not there.
+    """
+    for path in (folder, folder / config, folder / weights):
+        if not path.exists():
+            pickled = [file.name for kind in _PICKLED for file in sorted(folder.glob(kind))]
+            convert = f"; pickled weights ({pickled[0]}) are not loaded, convert them to safetensors" if pickled else ""
+            raise WeightsMissing(
+                f"encoder {encoder}: {path} is not there", f"The folder needs {config} and {weights}{convert}"
+            )
+    return ModelFiles(str(folder), folder / config, folder / weights)
+
+
+def from_hub(
+    encoder: str, repository: str, config: str, weights: str, *, also: Sequence[str] = (), own_folder: str
+) -> ModelFiles:
+    """A model's files from the hub's cache on this machine, downloaded first where that is possible.
+
+    Args:
+        encoder: the name as typed, for messages.
+        repository: "owner/name".
+        config, weights: file names in it.
+        also: patterns of further files to download with them (a tokenizer's).
+        own_folder: how the same encoder is named with a folder of one's own, for messages.
+
+    Raises:
+        WeightsMissing: not in the cache, and the hub can't be reached or does not have them.
+        ConfigError: no repository can have that name.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        cached = [try_to_load_from_cache(repository, name) for name in (config, weights)]
+    except HFValidationError as error:
+        raise ConfigError(f"encoder {encoder}: {repository!r} can't be a model of the hub ({error})") from error
+    if isinstance(cached[0], str) and isinstance(cached[1], str):
+        return ModelFiles(repository, Path(cached[0]), Path(cached[1]))
+    fix = f"Download it where there is a network, or name a folder that holds it: --encoder {own_folder}"
+    wanted = f"encoder {encoder} needs {weights} of {repository}, which is not in this machine's cache"
+    reason = _why_unreachable()
+    if reason:
+        raise WeightsMissing(f"{wanted}, and {reason}", fix)
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=[config, weights, *also]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsMissing(f"{wanted}, and the hub did not give it ({lines[0]})", fix) from error
+    return in_folder(encoder, folder, config, weights)
+
+
+def _why_unreachable() -> str:
+    """Empty where the hub may be asked; else the reason, found out in about a second."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return ""  # only the proxy knows
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    host = endpoint.hostname or ""
+    try:
+        port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return f"{host} can't be reached ({error})"
+    return ""
+
+
+def in_short(error: Exception) -> str:
+    """What a library said, on one line: theirs run over many."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file. Raises EncoderError where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderError(f"can't read {path}: {error.strerror or error}") from error
+
+
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What transformers' tokenizers are kept in."""
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 (hex) over the tokenizer's files in ``folder``."""
+    total = hashlib.sha256()
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists():
+            total.update(f"{name}:{file_digest(folder / name)}\n".encode())
+    return total.hexdigest()

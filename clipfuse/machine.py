@@ -1,0 +1,84 @@
+"""What a figure was measured on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from clipfuse.errors import ConfigError
+from clipfuse.inputs import cpu_count
+
+LIBRARIES = ("clipfuse", "torch", "open_clip_torch", "timm", "transformers", "scikit-learn", "numpy", "h5py", "pillow")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that change features or models."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """Processor, memory in bytes, device and versions, as JSON values."""
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": cpu_count(),
+        "memory": _memory(),
+        "device": device_name(device),
+        "libraries": library_versions(),
+    }
+
+
+def device_name(device: str) -> str:
+    """ "cpu", or the name of the GPU."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return str(torch.cuda.get_device_name(torch.device(device)))
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu" or "cuda" for "auto": the GPU when there is one. Imports torch only where a GPU could be.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"unknown device {wanted!r}", "Choose cpu, cuda or auto")
+    on_linux = platform.system() == "Linux"
+    could_be = not on_linux or any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+    if wanted != "cpu" and could_be:
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+    if wanted == "cuda":
+        raise ConfigError("there is no GPU that torch can use", "Leave out --device, or give --device cpu")
+    return "cpu"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> int:
+    try:
+        first = Path("/proc/meminfo").read_text().splitlines()[0]
+        return int(first.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,195 @@
+"""From new pictures and captions, or from a cache that holds them, to labels."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipfuse.config import TableConfig
+from clipfuse.data.dataset import Dataset, LedgerEntry
+from clipfuse.data.records import read_table
+from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Storage, find_encoder
+from clipfuse.errors import DataError, FingerprintMismatch
+from clipfuse.extract import ExtractOptions, extract
+from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
+from clipfuse.run import Run
+from clipfuse.select_streams import check_inputs, read_streams
+from clipfuse.streams import Streams
+from clipfuse_cache import FeatureCache, TableDescription
+from clipfuse_cache.fingerprint import difference
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says about a data set.
+
+    Attributes:
+        probabilities: (rows, labels) float64.
+        chosen: (rows, labels) bool, probability at or above the run's threshold.
+        ledger: rows and parts that could not be used; their rows are predicted from what is left.
+        without_input: (rows,) bool, rows with nothing that the run reads: their prediction is a constant.
+    """
+
+    probabilities: NDArray[np.float64]
+    chosen: NDArray[np.bool_]
+    ledger: tuple[LedgerEntry, ...]
+    without_input: NDArray[np.bool_]
+
+
+def predict(
+    run: Run,
+    dataset: Dataset,
+    *,
+    cache: FeatureCache | None = None,
+    encoders: Mapping[str, str] | None = None,
+    options: ExtractOptions,
+    progress: Progress = no_progress,
+) -> Prediction:
+    """Predict every row of ``dataset``.
+
+    Args:
+        run: a trained run.
+        dataset: pictures and captions; labels are not looked at.
+        cache: read features from there instead of encoding; it must hold every row, with the same inputs.
+        encoders: stream -> encoder name, where an encoder's files are no longer where they were at training.
+        options: for encoding; storage and precision are those of the run's streams.
+        progress: called as work goes on.
+
+    Raises:
+        FingerprintMismatch: an encoder, or a table of the cache, is not the one that the run was trained on.
+        DataError: rows of the cache were made from other pictures or captions.
+        RowsMissing: rows that the cache does not hold.
+        WeightsMissing, EncoderError, CacheError: see each message.
+    """
+    if cache is not None:
+        streams, ledger = _read(run, dataset, cache, progress)
+    else:
+        factories = _find_encoders(run, encoders or {})
+        with tempfile.TemporaryDirectory(prefix="clipfuse-") as folder:
+            streams, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
+    probabilities = run.predictor().probabilities(streams)
+    present = torch.stack([streams.present[name] for name in run.streams])
+    return Prediction(probabilities, probabilities >= run.thresholds(), ledger, (~present.any(0)).cpu().numpy())
+
+
+def like_training_table(run: Run, table: Path, images: Path | None, given: Mapping[str, str]) -> TableConfig:
+    """How to read ``table``: columns that ``given`` names, then those that the training table had, then by name.
+
+    Raises:
+        TableError: the table can't be read.
+    """
+    layout = run.layout
+    there = set(read_table(table).columns)
+    columns = {
+        "id_column": layout.id_column,
+        "image_column": layout.image_column,
+        "caption_column": layout.caption_column,
+        "label_column": layout.label_column,
+    }
+    known: dict[str, Any] = {role: name for role, name in columns.items() if name in there}
+    if layout.form == "columns" and there.issuperset(run.labels):
+        known["label_columns"] = run.labels
+    if "label_column" in known:
+        known["separator"] = layout.separator
+    return TableConfig.model_validate({"table": table, "images": images, **known, **given})
+
+
+def _read(
+    run: Run, dataset: Dataset, cache: FeatureCache, progress: Progress
+) -> tuple[Streams, tuple[LedgerEntry, ...]]:
+    tables = {name: cache.table(stream) for name, stream in run.streams.items()}
+    samples, unreadable = describe_samples(dataset, cache.samples(), progress)
+    check_inputs(tables, samples)
+    rows = {name: row for row, name in enumerate(dataset.ids)}
+    failed = [
+        row_entry(dataset, rows[name], table.description.encoder["modality"], why)
+        for table in tables.values()
+        for name, why in table.failures().items()
+        if name in rows
+    ]
+    return read_streams(tables, dataset.ids), (*dataset.ledger, *unreadable, *failed)
+
+
+def _encode(
+    run: Run,
+    dataset: Dataset,
+    factories: Mapping[Storage, Sequence[EncoderFactory]],
+    cache: FeatureCache,
+    options: ExtractOptions,
+    progress: Progress,
+) -> tuple[Streams, tuple[LedgerEntry, ...]]:
+    there = {"image": any(dataset.images), "text": any(dataset.captions)}
+    useful = {
+        storage: those
+        for storage, those in factories.items()
+        if any(there[spec.modality] for factory in those for spec in factory.specs)
+    }
+    reports = [
+        extract(those, dataset, cache, replace(options, storage=storage), progress)
+        for storage, those in (useful or factories).items()  # where none is, extract says so
+    ]
+    by_fingerprint = {one.table.description.fingerprint: one.table for report in reports for one in report.tables}
+    ledger = dict.fromkeys(entry for report in reports for entry in report.ledger)
+    rows = len(dataset)
+    values, present = {}, {}
+    for name, stream in run.streams.items():
+        table = by_fingerprint.get(stream.fingerprint)
+        if table is None:  # not one row has this modality
+            values[name] = torch.zeros(rows, stream.tokens, stream.dim)
+            present[name] = torch.zeros(rows, dtype=torch.bool)
+            continue
+        found = read_streams({name: table}, dataset.ids)
+        values[name], present[name] = found.values[name], found.present[name]
+    return Streams(values, present), tuple(ledger)
+
+
+def _find_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
+    """The encoders of the run's streams by how their features are stored, each reduced to what the run reads and
+    checked against its fingerprint."""
+    wanted: dict[tuple[str, Precision, Storage], list[TableDescription]] = {}
+    for stream, description in run.streams.items():
+        name = names.get(stream, description.encoder_name)
+        precision: Precision = "bfloat16" if description.encoder["precision"] == "bfloat16" else "float32"
+        storage: Storage = "float32" if description.dtype == "float32" else "float16"
+        wanted.setdefault((name, precision, storage), []).append(description)
+    found: dict[Storage, list[EncoderFactory]] = {}
+    for (name, precision, storage), descriptions in wanted.items():
+        factory = find_encoder(name, precision=precision)
+        specs = tuple(_matching_spec(factory, description, storage, run) for description in descriptions)
+        found.setdefault(storage, []).append(_Reduced(factory, specs))
+    return found
+
+
+def _matching_spec(factory: EncoderFactory, description: TableDescription, storage: Storage, run: Run) -> EncoderSpec:
+    for spec in factory.specs:
+        if spec.modality == description.modality:
+            if spec.fingerprint(description.output, storage) == description.fingerprint:
+                return spec
+            fields = difference(spec.fields(description.output, storage), description.encoder)
+            raise FingerprintMismatch(
+                f"encoder {spec.name} is not the one that {run.name} was trained on ({fields})",
+                f"Give that one: --{description.modality}-encoder NAME",
+            )
+    raise DataError(
+        f"encoder {factory.specs[0].name} reads no {description.modality}, which {run.name} was trained on",
+        f"Give one that does: --{description.modality}-encoder NAME",
+    )
+
+
+@dataclass(frozen=True)
+class _Reduced:
+    """A factory that offers only the modalities that a run reads."""
+
+    factory: EncoderFactory
+    specs: tuple[EncoderSpec, ...]
+
+    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
+        """Load those of ``modalities``."""
+        return self.factory.load(device, modalities)

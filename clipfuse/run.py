@@ -1,0 +1,293 @@
+"""A run directory: what was trained, on what, with which result.
+
+::
+
+    runs/20260131-120000-sum/
+        config.toml          every setting
+        environment.json     machine and library versions
+        history.jsonl        one object an epoch
+        model/               model.json; model.safetensors, or estimator.skops and scalers.safetensors
+        thresholds.json      one threshold a label
+        predictions.h5       probabilities of every row of the split, with its role
+        metrics.json         scores, and the SHA-256 of every file that is read again; written last: its presence
+                             means that the run is complete
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from clipfuse.config import TrainConfig
+from clipfuse.data.dataset import TableLayout
+from clipfuse.errors import CacheCorrupt, RunError
+from clipfuse.trivial import TrivialRow
+from clipfuse_cache import TableDescription, hdf5
+from clipfuse_cache.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from clipfuse.predictor import Predictor
+
+VERSION = 1
+ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run said about the rows of its split.
+
+    Attributes:
+        ids: in split order.
+        roles: (rows,) uint8 index into ``ROLES``.
+        targets: (rows, labels) bool, the true labels.
+        probabilities: (rows, labels) float32, from the model before any refit.
+        folds: (rows,) int16, the fold that held a training row out, -1 elsewhere.
+        parts: names of the stacked parts.
+        out_of_fold: (rows, parts, labels) float32, probabilities from models that had not seen the row; nan elsewhere.
+    """
+
+    ids: tuple[str, ...]
+    roles: NDArray[np.uint8]
+    targets: NDArray[np.bool_]
+    probabilities: NDArray[np.float32]
+    folds: NDArray[np.int16]
+    parts: tuple[str, ...]
+    out_of_fold: NDArray[np.float32]
+
+    def of_role(self, role: str) -> NDArray[np.int64]:
+        """(n,) positions of the rows with that role."""
+        return np.flatnonzero(self.roles == ROLES.index(role))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run.
+
+    Attributes:
+        path: its directory.
+        config: every setting of the training.
+        streams: stream name -> the feature table that it was read from.
+        labels: label names, in the order of the model's outputs.
+        layout: how the training table was written.
+        metrics: the content of metrics.json.
+    """
+
+    path: Path
+    config: TrainConfig
+    streams: Mapping[str, TableDescription]
+    labels: tuple[str, ...]
+    layout: TableLayout
+    metrics: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    def predictor(self) -> Predictor:
+        """The trained model. Raises RunError where a file was changed or can't be loaded."""
+        from clipfuse.predictor import load_predictor  # torch: bench reads runs without it
+
+        dims = {name: stream.dim for name, stream in self.streams.items()}
+        names = [name for name in self.metrics["files"] if name.startswith("model/")]
+        files = {name.removeprefix("model/"): _read(self.path, name, self.metrics) for name in names}
+        return load_predictor(files, self.config, dims, self.labels)
+
+    def thresholds(self) -> NDArray[np.float64]:
+        """(labels,) float64."""
+        found = json.loads(_read(self.path, "thresholds.json", self.metrics))
+        return np.array([found[name] for name in self.labels])
+
+    def seen(self) -> frozenset[str]:
+        """Ids of the rows that trained or tuned the kept model: scores on them are not honest ones."""
+        found = self.predictions()
+        untouched = (found.roles == ROLES.index("test")) & (self.config.refit == "none")
+        return frozenset(name for name, free in zip(found.ids, untouched, strict=True) if not free)
+
+    def predictions(self) -> Predictions:
+        """What the run said about the rows of its split."""
+        data = _read(self.path, "predictions.h5", self.metrics)
+        return _unpack_predictions(data, str(self.path / "predictions.h5"), len(self.labels))
+
+    def trivial_rows(self) -> list[TrivialRow]:
+        """The trivial predictions fitted on this run's training rows."""
+        return [TypeAdapter(TrivialRow).validate_python(row["row"]) for row in self.metrics["trivial"]]
+
+    @property
+    def model_bytes(self) -> int:
+        """Bytes of the files of head and fusion as stored."""
+        return sum(path.stat().st_size for path in (self.path / "model").iterdir())
+
+    @property
+    def encoder_bytes(self) -> int:
+        """Bytes of the weights' files of the encoders that the streams come from, each file once."""
+        weights = {s.encoder["weights"]: int(s.provenance.get("weights_bytes", 0)) for s in self.streams.values()}
+        return sum(weights.values())
+
+
+def create_folder(runs: Path, kind: str, now: datetime) -> Path:
+    """A new, empty directory under ``runs``, named by time and fusion; names never collide.
+
+    Raises:
+        RunError: it can't be made.
+    """
+    base = f"{now:%Y%m%d-%H%M%S}-{kind}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        for n in range(1, 10_000):
+            path = runs / (base if n == 1 else f"{base}-{n}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            (path / "model").mkdir()
+            return path
+    except OSError as error:
+        raise RunError(f"can't make a run directory in {runs}: {error.strerror or error}") from error
+    raise RunError(f"{runs} is full of runs named {base}")
+
+
+def write_run(
+    path: Path,
+    config: TrainConfig,
+    streams: Mapping[str, TableDescription],
+    labels: Sequence[str],
+    layout: Mapping[str, Any],
+    predictor: Predictor,
+    thresholds: NDArray[np.float64],
+    predictions: Predictions,
+    environment: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> Run:
+    """Fill a run's directory, ``metrics.json`` last.
+
+    Raises:
+        DiskFull, CacheError: a file could not be written; the run then counts as incomplete.
+    """
+    about = {
+        "format": "clipfuse-model",
+        "version": VERSION,
+        "streams": {name: asdict(stream) for name, stream in streams.items()},
+        "labels": list(labels),
+        "layout": dict(layout),
+    }
+    files = {
+        "config.toml": tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode(),
+        "environment.json": _json(environment),
+        **{f"model/{name}": data for name, data in predictor.files().items()},
+        "model/model.json": _json(about),
+        "thresholds.json": _json(dict(zip(labels, map(float, thresholds), strict=True))),
+        "predictions.h5": _pack_predictions(predictions),
+    }
+    for name, data in files.items():
+        write_bytes(path / name, data)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    write_bytes(
+        path / "metrics.json", _json({"format": "clipfuse-run", "version": VERSION, **metrics, "files": digests})
+    )
+    return open_run(path)
+
+
+def open_run(path: Path) -> Run:
+    """Read a complete run.
+
+    Raises:
+        RunError: not a run, not complete, or damaged.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path} is not a run directory", "List the runs with: clipfuse bench")
+    if not (path / "metrics.json").exists():
+        raise RunError(
+            f"{path} is not complete (it has no metrics.json: interrupted, or still at work)",
+            "Train it again and delete it",
+        )
+    try:
+        metrics = json.loads((path / "metrics.json").read_bytes())
+        if (metrics.get("format"), metrics.get("version")) != ("clipfuse-run", VERSION):
+            raise RunError(f"{path} was written by another version of clipfuse", "Train it again")
+        config = TrainConfig.model_validate(tomllib.loads(_read(path, "config.toml", metrics).decode()))
+        about = json.loads(_read(path, "model/model.json", metrics))
+        streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
+        layout = TypeAdapter(TableLayout).validate_python(about["layout"])
+        return Run(path, config, streams, tuple(about["labels"]), layout, metrics)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
+
+
+def list_runs(runs: Path) -> list[Path]:
+    """The runs under ``runs``, complete or not, oldest first (names begin with the time)."""
+    return sorted(path.parent for path in runs.glob("*/model"))
+
+
+def newest_run(runs: Path) -> Path:
+    """The newest complete run. Raises RunError where there is none."""
+    found = [path for path in list_runs(runs) if (path / "metrics.json").exists()]
+    if not found:
+        raise RunError(f"there is no complete run in {runs}", "Train one with: clipfuse train-head --fusion sum")
+    return max(found, key=lambda path: ((path / "metrics.json").stat().st_mtime_ns, path.name))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _read(run: Path, name: str, metrics: Mapping[str, Any]) -> bytes:
+    """One of a run's files, as it was written."""
+    try:
+        data = (run / name).read_bytes()
+    except OSError as error:
+        raise RunError(f"can't read {run / name}: {error.strerror or error}", "Train the run again") from error
+    if hashlib.sha256(data).hexdigest() != metrics["files"].get(name):
+        raise RunError(f"{run / name} is not what was written (its SHA-256 differs)", "Train the run again")
+    return data
+
+
+def _pack_predictions(predictions: Predictions) -> bytes:
+    ids, offsets = hdf5.pack_strings([name.encode() for name in predictions.ids])
+    parts = np.frombuffer(json.dumps(predictions.parts).encode(), dtype=np.uint8)
+    return hdf5.build(
+        {"format": "clipfuse-predictions", "version": VERSION},
+        {
+            "ids": ids,
+            "id_offsets": offsets,
+            "roles": predictions.roles,
+            "targets": predictions.targets.astype(np.uint8),
+            "probabilities": predictions.probabilities,
+            "folds": predictions.folds,
+            "parts": parts,
+            "out_of_fold": predictions.out_of_fold,
+        },
+    )
+
+
+def _unpack_predictions(data: bytes, name: str, labels: int) -> Predictions:
+    try:
+        with hdf5.Reader(data, name) as reader:
+            roles = reader.dataset("roles", "uint8", (None,))
+            rows = len(roles)
+            ids = hdf5.unpack_strings(
+                reader.dataset("ids", "uint8", (None,)), reader.dataset("id_offsets", "uint64", (rows + 1,))
+            )
+            parts = tuple(json.loads(reader.dataset("parts", "uint8", (None,)).tobytes()))
+            return Predictions(
+                tuple(ids),
+                roles,
+                reader.dataset("targets", "uint8", (rows, labels)).astype(np.bool_),
+                reader.dataset("probabilities", "float32", (rows, labels)),
+                reader.dataset("folds", "int16", (rows,)),
+                parts,
+                reader.dataset("out_of_fold", "float32", (rows, len(parts), labels)),
+            )
+    except (ValueError, CacheCorrupt) as error:
+        raise RunError(f"{name} can't be read ({error})", "Train the run again") from error

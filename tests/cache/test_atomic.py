@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from clipfuse_cache.atomic import remove_stale_temporaries, write_bytes, write_json
+from clipfuse_cache.errors import CacheError, DiskFull
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from clipfuse_cache import DiskFull
+from clipfuse_cache.atomic import write_bytes
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_bytes(Path(sys.argv[1]), bytes(300_000))
+except DiskFull as error:
+    print(error)
+"""
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from clipfuse_cache.atomic import write_bytes
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+write_bytes(Path(sys.argv[1]), bytes(1000))
+"""
+
+
+def python(code, *args):
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60)
+
+
+def test_writes_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    for data in (b"first", b"", bytes(range(256)) * 5000):
+        write_bytes(path, data)
+        assert path.read_bytes() == data
+    write_json(path, {"é": [1, None]})
+    assert path.read_text(encoding="utf-8") == '{\n "é": [\n  1,\n  null\n ]\n}\n'
+    assert [path.name for path in path.parent.iterdir()] == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    result = python(FULL, path)
+    assert f"no space left to write {path} (300,000 bytes)" in result.stdout, result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+def test_an_interrupt_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["file/below", "x" * 300], ids=["below a file", "long name"])
+def test_where_nothing_can_be_written_it_is_a_cache_error(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(CacheError, match="can't write") as caught:
+        write_bytes(tmp_path / name, b"new")
+    assert not isinstance(caught.value, DiskFull)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_a_cache_error(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(CacheError, match=r"can't write .*Permission"):
+            write_bytes(tmp_path / "file", b"new")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_leftovers_of_a_dead_writer_are_removed_and_other_files_stay(tmp_path):
+    result = python(KILLED, tmp_path / "file")
+    assert result.returncode == -9
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.stat().st_size == 1000
+    # after a restart in a container another process, perhaps this one, has the dead writer's number
+    for name in (".file.tmp", "file.tmp", ".config", f".file.{os.getpid()}.tmp", "file"):
+        (tmp_path / name).write_bytes(b"mine")
+    remove_stale_temporaries(tmp_path)
+    assert not leftover.exists()
+    assert len(list(tmp_path.iterdir())) == 5
+    remove_stale_temporaries(tmp_path / "nowhere")
+
+
+def test_the_temporary_of_a_writer_at_work_stays(tmp_path, monkeypatch):
+    writing, go_on, real = threading.Event(), threading.Event(), os.fsync
+
+    def wait(descriptor):
+        writing.set()
+        assert go_on.wait(60)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", wait)
+    thread = threading.Thread(target=write_bytes, args=(tmp_path / "file", b"data"))
+    thread.start()
+    assert writing.wait(60)
+    remove_stale_temporaries(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    go_on.set()
+    thread.join()
+    assert (tmp_path / "file").read_bytes() == b"data"
+    assert [Path(entry).name for entry in tmp_path.iterdir()] == ["file"]

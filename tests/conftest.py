@@ -1,0 +1,214 @@
+"""Feature caches without encoders, for everything that comes after stage one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the hub
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small tensors are quicker so, on a busy machine, too
+
+LABELS = ("dog", "cat", "kite", "tree")
+DIMS = {"image": 10, "text": 8}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A feature cache whose labels can be learned from each of its streams."""
+
+    cache: Any
+    samples: Any
+
+    @property
+    def ids(self):
+        return self.samples.ids
+
+    def split(self, **settings):
+        """The split that these settings ask for."""
+        from clipfuse.config import SplitConfig
+        from clipfuse.splits import find_split
+
+        return find_split(self.cache, self.samples, SplitConfig(**settings), None)
+
+    def with_samples(self, **changes):
+        """The same features with another samples.h5."""
+        from dataclasses import replace
+
+        samples = replace(self.samples, **changes)
+        self.cache.write_samples(samples)
+        return Toy(self.cache, samples)
+
+
+def write_features(cache, samples, modality, values, *, encoder="toy", output="pooled", storage="float16", valid=None):
+    """A feature table of all ``samples``. ``valid`` None: every row that has the input."""
+    from clipfuse.encoders import EncoderSpec
+    from clipfuse_cache import Shard
+    from clipfuse_cache.fingerprint import NO_DIGEST
+
+    spec = EncoderSpec(
+        name=encoder,
+        modality=modality,
+        backend="toy",
+        model={"name": encoder},
+        weights="ab" * 32,
+        weights_bytes=1000,
+        activation="gelu",
+        preprocessing={"size": 1},
+        precision="float32",
+        outputs=(output,),
+    )
+    digests = samples.input_digests(modality)
+    there = np.array([digest != NO_DIGEST for digest in digests])
+    valid = there if valid is None else valid & there
+    about = spec.describe(output, storage, values.shape[-1], {})
+    writer = cache.writer(about, samples.ids, digests, shard_rows=100, batch_size=50)
+    writer.begin()
+    for index in list(writer.missing()):
+        rows = list(writer.rows_of(index))
+        writer.write(
+            index,
+            Shard(
+                ids=tuple(samples.ids[row] for row in rows),
+                digests=np.frombuffer(b"".join(digests[row] for row in rows), np.uint8).reshape(-1, 16),
+                values=(values[rows] * valid[rows, None])[:, None].astype(storage),
+                valid=valid[rows],
+            ),
+        )
+    return writer.commit()
+
+
+def make_toy(
+    root: Path,
+    rows: int = 240,
+    labels: int = 4,
+    *,
+    seed: int = 0,
+    noise: float = 1.0,
+    modalities: tuple[str, ...] = ("image", "text"),
+    without: dict[str, float] | None = None,
+    prefix: str = "row",
+) -> Toy:
+    """``without``: modality -> share of the rows that lack it. Features are a random mix of the labels, and noise."""
+    from clipfuse.data.dataset import TableLayout
+    from clipfuse_cache import FeatureCache, Samples
+
+    rng = np.random.default_rng(seed)
+    truth = rng.random((rows, labels)) < 0.4
+    lacks = {name: rng.random(rows) < (without or {}).get(name, 0.0) for name in DIMS}
+    layout = TableLayout("csv", ("id", "image", "caption", "labels"), "id", "image", "caption", "labels", "joined", "|")
+    digests = rng.integers(1, 256, (rows, 16), dtype=np.uint8) * ~lacks["image"][:, None]
+    samples = Samples(
+        ids=tuple(f"{prefix}-{row:03d}" for row in range(rows)),
+        captions=tuple(None if lacks["text"][row] else f"caption {row}" for row in range(rows)),
+        labels=truth,
+        label_names=LABELS[:labels] if labels <= len(LABELS) else tuple(f"label {n}" for n in range(labels)),
+        tables=("train.csv",),
+        table_of=np.zeros(rows, np.uint16),
+        lines=np.arange(2, rows + 2, dtype=np.uint32),
+        image_digests=digests,
+        image_stamps=np.arange(1, rows + 1, dtype=np.uint64),
+        layout=asdict(layout),
+    )
+    cache = FeatureCache(root)
+    cache.write_samples(samples)
+    for name in modalities:
+        mix = rng.normal(size=(labels, DIMS[name]))
+        values = (2.0 * truth - 1) @ mix + noise * rng.normal(size=(rows, DIMS[name])) + 3
+        write_features(cache, samples, name, values)
+    return Toy(cache, samples)
+
+
+@pytest.fixture(scope="session")
+def build_toy():
+    """``make_toy(folder, ...)`` -> Toy."""
+    return make_toy
+
+
+@pytest.fixture(scope="session")
+def add_features():
+    """``write_features(cache, samples, modality, values, ...)`` -> FeatureTable."""
+    return write_features
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """A cache that no test changes: 240 rows, 4 labels, pictures and captions."""
+    return make_toy(tmp_path_factory.mktemp("toy") / "cache")
+
+
+@pytest.fixture(scope="session")
+def _quick_intervals():
+    """Most of the time of a small training goes to its intervals."""
+    from clipfuse import evaluation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "REPLICATES", 40)
+        yield
+
+
+@pytest.fixture(scope="session")
+def settings(_quick_intervals):
+    """``settings(fusion, head="mlp", epochs=4, ...)`` -> TrainConfig of a small, quick model."""
+    from clipfuse.config import TrainConfig
+
+    def make(fusion="concat", head="mlp", *, epochs=4, fusion_settings=None, head_settings=None, fit=None, **others):
+        return TrainConfig.model_validate(
+            {
+                "fusion": {
+                    "kind": fusion,
+                    "folds": 2,
+                    "meta_hidden": (8,),
+                    "meta_epochs": 3,
+                    **(fusion_settings or {}),
+                },
+                "head": {"kind": head, "hidden": (16,), "neighbors": 5, **(head_settings or {})},
+                "fit": {"epochs": epochs, "learning_rate": 1e-2, **(fit or {})},
+                **others,
+            }
+        )
+
+    return make
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Drawn pictures with captions, encoded by mini, and runs trained on them. No test changes any of it."""
+
+    folder: Path
+    table: Path
+    images: Path
+    cache: Any
+    runs: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory, settings):
+    """60 scenes, of which 5 have no usable picture and 3 no caption."""
+    from clipfuse.config import SplitConfig, TableConfig
+    from clipfuse.data import load_dataset
+    from clipfuse.demo.scenes import draw_dataset
+    from clipfuse.encoders import find_encoder
+    from clipfuse.extract import ExtractOptions, extract
+    from clipfuse.splits import find_split
+    from clipfuse.train_head import train_head
+    from clipfuse_cache import FeatureCache
+
+    folder = tmp_path_factory.mktemp("scenes")
+    table = draw_dataset(folder, rows=60)
+    cache = FeatureCache(folder / "features")
+    extract(
+        [find_encoder("mini")],
+        load_dataset(TableConfig(table=table, images=folder / "images")),
+        cache,
+        ExtractOptions(shard_rows=25, batch_size=16),
+    )
+    samples = cache.samples()
+    split = find_split(cache, samples, SplitConfig(), None)
+    configs = {"sum": settings("sum"), "image": settings("image"), "knn": settings("concat", "knn")}
+    runs = {kind: train_head(cache, samples, split, config, runs=folder / "runs") for kind, config in configs.items()}
+    return Scenes(folder, table, folder / "images", cache, runs)

@@ -1,0 +1,343 @@
+"""Names, folders and weights that can't be used: said at once, in one line, as an error of clipfuse's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clipfuse.encoders
+from clipfuse.encoders import clip, find_encoder
+from clipfuse.encoders.listing import FORMS, list_encoders
+from clipfuse.errors import ConfigError, EncoderError, UnknownName, WeightsMissing
+
+FILES = {
+    "quick gelu": ("open_clip_config.json", "open_clip_model.safetensors"),
+    "test_vit": ("config.json", "model.safetensors"),
+    "bert": ("config.json", "model.safetensors"),
+}
+KINDS = list(FILES)
+
+
+@pytest.fixture
+def copy_of(model_name, tmp_path):
+    """A model's folder to spoil: (name of the encoder, its folder)."""
+
+    def copy(which):
+        prefix, _, folder = model_name(which).rpartition(":")
+        shutil.copytree(folder, tmp_path / "model")
+        return f"{prefix}:{tmp_path / 'model'}", tmp_path / "model"
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("minni", "unknown encoder 'minni'. Did you mean 'mini'?"),
+        ("", "unknown encoder ''"),
+        ("clip:", "unknown encoder 'clip:'"),
+        (":ViT-B-32/openai", "backend ''"),
+        ("clp:ViT-B-32/openai", "unknown encoder backend 'clp'. Did you mean 'clip'?"),
+        ("clip:ViT-B32/laion2b_s34b_b79k", "no model 'ViT-B32'. Did you mean 'ViT-B-32'?"),
+        ("clip:ViT-B-32/laion2b_s34b_b79", "for ViT-B-32. Did you mean 'laion2b_s34b_b79k'?"),
+        ("clip:ViT-B-32/", "no weights ''"),
+        ("clip:../../etc/passwd", "no model '..'"),
+    ],
+)
+def test_unknown_names_name_the_nearest(name, said):
+    with pytest.raises(UnknownName) as caught:
+        find_encoder(name)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("tag", ["openai", "laion400m_e32", "metaclip_fullcc"])
+def test_weights_of_quick_gelu_need_its_model(tag):
+    with pytest.raises(EncoderError, match=f"QuickGELU.*Use clip:ViT-B-32-quickgelu/{tag}$"):
+        find_encoder(f"clip:ViT-B-32/{tag}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timm:efficientnet_b4", "Write timm:NAME.TAG, for example timm:efficientnet_b4.ra2_in1k"),
+        ("clip:ViT-L-14-quickgelu", "Write clip:MODEL/TAG"),
+        ("hf:not a name/at all", "can't be a model of the hub"),
+        ("timm:so.me/thing", "can't be a model of the hub"),
+    ],
+)
+def test_names_that_can_mean_nothing(name, said):
+    with pytest.raises(ConfigError, match=said):
+        find_encoder(name)
+
+
+def test_a_hub_model_without_its_owner():
+    with pytest.raises(WeightsMissing, match="hf:google-bert/bert-base-uncased"):
+        find_encoder("hf:bert-base-uncased")
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_a_missing_file_is_named(which, copy_of):
+    name, folder = copy_of(which)
+    for file in FILES[which]:
+        (folder / file).rename(folder / "away")
+        with pytest.raises(WeightsMissing) as caught:
+            find_encoder(name)
+        assert str(folder / file) in str(caught.value)
+        assert all(needed in caught.value.fix for needed in FILES[which])
+        (folder / "away").rename(folder / file)
+    find_encoder(name)
+    with pytest.raises(WeightsMissing, match="nowhere is not there"):
+        find_encoder(name.replace(str(folder), str(folder / "nowhere")))
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_pickled_weights_are_not_loaded(which, copy_of):
+    name, folder = copy_of(which)
+    (folder / FILES[which][1]).rename(folder / "pytorch_model.bin")
+    with pytest.raises(WeightsMissing, match=r"pickled weights \(pytorch_model.bin\).*safetensors"):
+        find_encoder(name)
+
+
+@pytest.mark.parametrize("which", KINDS)
+@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"model_cfg": 3}', '{"model_cfg": {}}', "\xff"])
+def test_a_configuration_that_is_none(which, config, copy_of):
+    name, folder = copy_of(which)
+    (folder / FILES[which][0]).write_bytes(config.encode("latin-1"))
+    with pytest.raises(EncoderError, match=FILES[which][0]):
+        find_encoder(name)
+
+
+def spoil(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut short": data[: len(data) // 2],
+            "empty": b"",
+            "no header": b"\xff" * 100,
+            "pickled": b"\x80\x04\x95" + data[:100],
+        }[how]
+    )
+
+
+@pytest.mark.parametrize("which", KINDS)
+@pytest.mark.parametrize("how", ["cut short", "empty", "no header", "pickled"])
+def test_spoilt_weights(which, how, copy_of):
+    name, folder = copy_of(which)
+    spoil(folder / FILES[which][1], how)
+    factory = find_encoder(name)
+    with pytest.raises(EncoderError, match="can't load") as caught:
+        factory.load("cpu", ["image", "text"])
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("which", KINDS)
+def test_weights_of_another_model(which, copy_of):
+    """Never features from random weights."""
+    from safetensors.torch import load_file, save_file
+
+    name, folder = copy_of(which)
+    weights = folder / FILES[which][1]
+    tensors = load_file(weights)
+    dropped = next(key for key in sorted(tensors) if "weight" in key and ("blocks" in key or "layer" in key))
+    for changed in (
+        {key: value for key, value in tensors.items() if key != dropped},
+        {**tensors, dropped: tensors[dropped][..., :1].clone()},
+    ):
+        save_file(changed, weights)
+        with pytest.raises(EncoderError) as caught:
+            find_encoder(name).load("cpu", ["image", "text"])
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+
+
+def test_configurations_that_do_not_fit_their_library(copy_of):
+    name, folder = copy_of("bert")
+    config = json.loads((folder / "config.json").read_text())
+    for changes in ({"model_type": "no-such-model"}, {"model_type": "vit"}, {"model_type": "t5"}, {"hidden_size": 31}):
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        with pytest.raises(EncoderError, match=r"can't load|not in its file"):
+            find_encoder(name).load("cpu", ["text"])
+
+
+def test_an_unknown_timm_architecture(copy_of):
+    name, folder = copy_of("test_vit")
+    config = json.loads((folder / "config.json").read_text()) | {"architecture": "no_such_net"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match=r"can't load.*no_such_net"):
+        find_encoder(name).load("cpu", ["image"])
+
+
+def test_the_fingerprint_follows_the_files(copy_of):
+    name, folder = copy_of("bert")
+    seen = {find_encoder(name).specs[0].fingerprint("mean", "float16")}
+    config = json.loads((folder / "config.json").read_text())
+    changes = [
+        lambda: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n"),
+        lambda: (folder / "tokenizer_config.json").write_text('{"do_lower_case": false}'),
+        lambda: (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"})),
+        lambda: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes() + b"x"),
+    ]
+    for number, change in enumerate(changes, start=2):
+        change()
+        seen.add(find_encoder(name).specs[0].fingerprint("mean", "float16"))
+        assert len(seen) == number
+    # what says nothing about the numbers
+    (folder / "config.json").write_text(
+        json.dumps(config | {"hidden_act": "relu", "transformers_version": "9", "torch_dtype": "float16"})
+    )
+    seen.add(find_encoder(name).specs[0].fingerprint("mean", "float16"))
+    assert len(seen) == len(changes) + 1
+
+
+def test_the_fingerprint_follows_a_clip_tokenizer(tmp_path):
+    mini = Path(clipfuse.encoders.__file__).parent / "mini"
+    for number in range(3):
+        shutil.copytree(mini, tmp_path / str(number))
+    for number, file in ((1, "tokenizer.json"), (2, "tokenizer_config.json")):
+        path = tmp_path / str(number) / file
+        path.write_text(path.read_text().replace("{", "{ ", 1))
+    prints = [
+        [spec.fingerprint("projected", "float16") for spec in find_encoder(f"clip:local-dir:{tmp_path / str(n)}").specs]
+        for n in range(3)
+    ]
+    assert len({image for image, _ in prints}) == 1
+    assert len({text for _, text in prints}) == 3
+
+
+def test_home_is_understood(copy_of, monkeypatch):
+    for which in KINDS:
+        name, folder = copy_of(which)
+        monkeypatch.setenv("HOME", str(folder.parent))
+        find_encoder(name.replace(str(folder.parent), "~")).load("cpu", ["image", "text"])
+        shutil.rmtree(folder)
+
+
+def test_every_registered_name_is_listed():
+    (row,) = list_encoders()
+    assert row["name"] == "mini"
+    assert row["reads"] == ["image", "text"]
+    assert row["bytes"] > 1_000_000
+    assert {form.partition(":")[0] for form in FORMS} == set(clipfuse.encoders.BACKENDS)
+
+
+def hub_cache(root: Path, repository: str, folder: Path) -> None:
+    """What the hub's client leaves behind after a download."""
+    model = root / f"models--{repository.replace('/', '--')}"
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(folder, model / "snapshots" / ("a" * 40))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The hub's cache on this machine; asking the hub itself is an error."""
+    import socket
+
+    import huggingface_hub.constants
+
+    def refuse(*_):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize(
+    ("which", "repository", "name"),
+    [("test_vit", "timm/test_vit.mine", "timm:test_vit.mine"), ("bert", "me/bert", "hf:me/bert")],
+)
+def test_models_in_the_hubs_cache(which, repository, name, hub, loaded):
+    """What was downloaded is used as it is, without a question to the hub, and is the same encoder as in a folder."""
+    local = loaded(which)
+    hub_cache(hub, repository, Path(local.name.rpartition(":")[2]))
+    factory = find_encoder(name)
+    (encoder,) = factory.load("cpu", ["image", "text"])
+    (spec,) = local.factory.specs
+    assert encoder.dims
+    assert encoder.spec.fingerprint(spec.outputs[0], "float16") == spec.fingerprint(spec.outputs[0], "float16")
+
+
+def test_published_clip_weights_in_the_hubs_cache(hub, loaded, tmp_path, monkeypatch):
+    """MODEL/TAG takes the file whose digest it has, and the tag's preprocessing, not OpenAI's."""
+    import open_clip
+    import torch
+
+    local = loaded("quick gelu")
+    folder = Path(local.name.rpartition(":")[2])
+    hub_cache(hub, "me/tiny", folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    (tmp_path / "Tiny.json").write_text(json.dumps(config["model_cfg"]))
+    open_clip.add_model_config(tmp_path / "Tiny.json")
+    published = {"hf_hub": "me/tiny/", "quick_gelu": True, **config["preprocess_cfg"]}
+    monkeypatch.setattr(clip, "model_config", lambda _: config["model_cfg"])
+    monkeypatch.setattr(clip, "published_weights", lambda *_: published)
+    encoders = find_encoder("clip:Tiny/mine").load("cpu", ["image", "text"])
+    for encoder in encoders:
+        same = local.encoders[encoder.spec.modality]
+        assert encoder.spec.fingerprint("pooled", "float16") == same.spec.fingerprint("pooled", "float16")
+    from PIL import Image
+
+    picture = Image.new("RGB", (20, 30), (200, 100, 50))
+    assert torch.equal(encoders[0].prepare(picture), local.encoders["image"].prepare(picture))
+
+
+def test_weights_that_are_only_published_pickled(monkeypatch):
+    published = {"url": "https://example.org/RN.pt"}
+    monkeypatch.setattr(clip, "published_weights", lambda *_: published)
+    with pytest.raises(EncoderError, match=r"RN.pt.*Convert them to safetensors"):
+        find_encoder("clip:RN50/mine")
+
+
+SCRIPT = """
+import sys
+from clipfuse.encoders import find_encoder
+from clipfuse.errors import WeightsMissing
+for name in sys.argv[1:]:
+    try:
+        find_encoder(name)
+    except WeightsMissing as error:
+        print(error)
+find_encoder("mini")
+heavy = {"torch", "open_clip", "timm", "transformers", "torchvision"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "127.0.0.1 can't be reached"),
+    ],
+)
+def test_missing_weights_are_told_before_anything_heavy_is_imported(settings, reason, tmp_path):
+    wanted = {
+        "clip:ViT-L-14-quickgelu/openai": "open_clip_model.safetensors of timm/vit_large_patch14_clip_224.openai",
+        "timm:efficientnet_b4.ra2_in1k": "model.safetensors of timm/efficientnet_b4.ra2_in1k",
+        "hf:google/bert_uncased_L-2_H-128_A-2": "model.safetensors of google/bert_uncased_L-2_H-128_A-2",
+    }
+    plain = {k: v for k, v in os.environ.items() if not k.upper().startswith("HF_") and "PROXY" not in k.upper()}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *wanted],
+        env=plain | {"HF_HOME": str(tmp_path)} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(wanted)
+    for line, (name, files) in zip(lines, wanted.items(), strict=True):
+        assert f"encoder {name} needs {files}" in line
+        assert reason in line
+        assert "--encoder" in line  # what to type instead

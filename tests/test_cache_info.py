@@ -1,0 +1,70 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from clipfuse.cache_info import describe_cache
+from clipfuse.errors import CacheCorrupt, CacheMissing
+from clipfuse_cache import FeatureCache
+from clipfuse_cache.fingerprint import fingerprint
+
+
+@pytest.fixture
+def small(tmp_path, build_toy):
+    return build_toy(tmp_path / "cache", rows=50, without={"image": 0.2, "text": 0.1})
+
+
+def test_everything_is_told(small):
+    small.split()
+    about = describe_cache(small.cache)
+    assert json.loads(json.dumps(about, allow_nan=False)) == about
+    lacking = {
+        "picture": int((~small.samples.image_digests.any(1)).sum()),
+        "caption": sum(caption is None for caption in small.samples.captions),
+    }
+    samples = about["samples"]
+    assert (samples["rows"], samples["labels"], samples["tables"]) == (50, 4, ["train.csv"])
+    assert (samples["without_picture"], samples["without_caption"]) == (lacking["picture"], lacking["caption"])
+    assert min(lacking.values()) > 0
+    image, text = about["tables"]
+    assert (image["name"], image["dim"], image["tokens"], image["dtype"]) == ("toy/image/pooled", 10, 1, "float16")
+    assert (image["rows"], image["valid"], text["valid"]) == (50, 50 - lacking["picture"], 50 - lacking["caption"])
+    assert image["failed"] == 0 and image["state"] == "complete" and image["bytes"] > 0
+    (split,) = about["splits"]
+    assert (split["train"], split["validation"], split["test"]) == (35, 5, 10)
+    assert about["unfinished"] == []
+
+
+def test_a_table_of_other_captions_is_behind(small):
+    changed = small.with_samples(captions=("new", *small.samples.captions[1:]))
+    states = {table["name"]: table["state"] for table in describe_cache(changed.cache)["tables"]}
+    assert states["toy/image/pooled"] == "complete"
+    assert states["toy/text/pooled"].startswith("behind")
+    assert "clipfuse extract" in states["toy/text/pooled"]
+
+
+def test_unfinished_work_is_named(small):
+    about = small.cache.tables()[0].description
+    encoder = {**about.encoder, "view": "flipped"}
+    other = replace(about, encoder=encoder, fingerprint=fingerprint(encoder))
+    writer = small.cache.writer(other, small.ids, small.samples.input_digests("image"), shard_rows=20, batch_size=10)
+    writer.begin()
+    assert describe_cache(small.cache)["unfinished"] == [other.key]
+
+
+def test_no_cache(tmp_path):
+    with pytest.raises(CacheMissing, match=r"is not a feature cache.*clipfuse extract"):
+        describe_cache(FeatureCache(tmp_path))
+
+
+def test_a_damaged_cache(small):
+    path = small.cache.root / "samples.h5"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CacheCorrupt, match=r"samples\.h5"):
+        describe_cache(small.cache)
+
+
+def test_unlabelled_samples(small):
+    bare = small.with_samples(labels=None, label_names=())
+    about = describe_cache(bare.cache)
+    assert about["samples"]["labels"] == 0 and about["samples"]["label_names"] == []

@@ -1,0 +1,91 @@
+"""Trained models in memory and as files."""
+
+import numpy as np
+import pytest
+import torch
+
+from clipfuse.baselines import BASELINES, fit_estimator
+from clipfuse.errors import RunError
+from clipfuse.models import build_model
+from clipfuse.predictor import EstimatorPredictor, TorchPredictor, load_predictor
+from clipfuse.streams import Streams, fit_scalers
+
+DIMS = {"image": 5, "text": 3}
+LABELS = ("a", "b")
+
+
+def streams(rows=30):
+    generator = torch.Generator().manual_seed(rows)
+    values = {name: torch.randn(rows, 1, dim, generator=generator) * 5 + 2 for name, dim in DIMS.items()}
+    return Streams(values, {name: torch.rand(rows, generator=generator) > 0.2 for name in DIMS})
+
+
+def make(settings, kind):
+    found = streams()
+    scalers = fit_scalers(found, torch.arange(30))
+    if kind == "knn":
+        config = settings("concat", "knn")
+        estimator = BASELINES.get("knn")(config.head, 30)
+        targets = np.random.default_rng(0).random((30, 2)) < 0.5
+        fit_estimator(estimator, np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32), targets)
+        return config, EstimatorPredictor(estimator, scalers, 2)
+    config = settings(kind)
+    return config, TorchPredictor(build_model(config, DIMS, 2, seed=0), scalers)
+
+
+@pytest.mark.parametrize("kind", ["concat", "sum", "mixed", "knn"])
+def test_round_trip(settings, kind):
+    config, predictor = make(settings, kind)
+    found = predictor.probabilities(streams())
+    assert found.shape == (30, 2) and found.dtype == np.float64
+    assert found.min() >= 0 and found.max() <= 1
+    again = load_predictor(predictor.files(), config, DIMS, LABELS)
+    assert list(again.scalers) == ["image", "text"]
+    assert again.parameters == predictor.parameters > 0
+    assert np.array_equal(again.probabilities(streams()), found)
+    one = again.probabilities(streams().rows(slice(0, 1)))
+    np.testing.assert_allclose(one, found[:1], atol=1e-6)
+
+
+def test_streams_that_it_does_not_read_are_left_alone(settings):
+    config = settings("text")
+    predictor = TorchPredictor(
+        build_model(config, {"text": 3}, 2, seed=0), fit_scalers(streams().only(["text"]), torch.arange(30))
+    )
+    assert np.array_equal(predictor.probabilities(streams()), predictor.probabilities(streams().only(["text"])))
+
+
+def test_numbers_that_were_trained(settings):
+    _, predictor = make(settings, "concat")
+    assert predictor.parameters == 8 * 16 + 16 + 16 * 2 + 2
+    _, knn = make(settings, "knn")
+    assert knn.parameters >= 30 * 8
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda files: {},
+        lambda files: dict.fromkeys(files, b""),
+        lambda files: {name: data[: len(data) // 2] for name, data in files.items()},
+        lambda files: dict.fromkeys(files, b"\x80\x04N."),
+    ],
+    ids=["missing", "empty", "cut short", "pickled"],
+)
+@pytest.mark.parametrize("kind", ["sum", "knn"])
+def test_files_that_are_none(settings, kind, damage):
+    config, predictor = make(settings, kind)
+    with pytest.raises(RunError, match=r"model can't be loaded.*Train the run again"):
+        load_predictor(damage(predictor.files()), config, DIMS, LABELS)
+
+
+def test_another_model_is_refused(settings):
+    _, predictor = make(settings, "concat")
+    for config, dims, labels in (
+        (settings("sum"), DIMS, LABELS),
+        (settings("concat"), {"image": 5, "text": 4}, LABELS),
+        (settings("concat"), DIMS, ("a", "b", "c")),
+        (settings("concat", "knn"), DIMS, LABELS),
+    ):
+        with pytest.raises(RunError, match=r"model can't be loaded"):
+            load_predictor(predictor.files(), config, dims, labels)

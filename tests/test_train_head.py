@@ -1,0 +1,283 @@
+"""Stage two from end to end, on features without encoders."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipfuse import train_head as module
+from clipfuse.bench import bench
+from clipfuse.errors import CacheMissing, ConfigError, DataError, TrainingError, UnknownName
+from clipfuse.metrics import evaluate
+from clipfuse.run import open_run
+from clipfuse.train_head import train_head
+
+COMBINATIONS = [
+    (fusion, head)
+    for head in ("linear", "mlp", "gmlp", "knn")
+    for fusion in ("image", "text", "concat", "sum", "mixed")
+    if head != "knn" or fusion in ("image", "text", "concat")
+]
+
+
+def train(toy, config, runs, split=None, **options):
+    return train_head(toy.cache, toy.samples, split or toy.split(), config, runs=runs, **options)
+
+
+def model_files(run):
+    """File name -> content. skops writes the time of day: of an estimator its arrays."""
+    files = {path.name: path.read_bytes() for path in (run.path / "model").iterdir()}
+    if files.pop("estimator.skops", None) is not None:
+        arrays = vars(run.predictor().estimator)
+        files |= {name: value.tobytes() for name, value in arrays.items() if isinstance(value, np.ndarray)}
+    return files
+
+
+def reopened(run):
+    """What the run reopened says about the rows of its split."""
+    from clipfuse.select_streams import read_streams
+    from clipfuse_cache import FeatureCache
+
+    opened = open_run(run.path)
+    cache = FeatureCache(type(run.path)(opened.metrics["cache"]))
+    streams = read_streams({name: cache.table(about) for name, about in opened.streams.items()}, run.predictions().ids)
+    return opened.predictor().probabilities(streams)
+
+
+@pytest.mark.parametrize(("fusion", "head"), COMBINATIONS)
+def test_every_fusion_with_every_head(toy, settings, tmp_path, fusion, head):
+    run = train(toy, settings(fusion, head, epochs=6), tmp_path)
+    metrics, predictions = run.metrics, run.predictions()
+    assert metrics["scores"]["test"]["scores"]["micro_f1"] > 0.65
+    best_trivial = max(row["scores"]["micro_f1"] for row in metrics["trivial"])
+    assert metrics["scores"]["test"]["scores"]["micro_f1"] > best_trivial
+    assert metrics["kind"] == (f"knn-{fusion}" if head == "knn" else fusion)
+    assert metrics["rows"] == {"train": 168, "validation": 24, "test": 48}
+    assert metrics["parameters"] > 0 and metrics["prediction_rows_per_second"] > 0
+
+    # what is written is what was scored, and what the reopened model says
+    np.testing.assert_allclose(reopened(run), predictions.probabilities, atol=1e-6)
+    split = toy.split()
+    for role, ids in split.roles.items():
+        rows = predictions.of_role(role)
+        assert tuple(predictions.ids[row] for row in rows) == ids
+        assert np.array_equal(predictions.targets[rows], toy.samples.labels[toy.samples.rows(ids)])
+    for role in ("validation", "test"):
+        rows = predictions.of_role(role)
+        again = evaluate(predictions.probabilities[rows], predictions.targets[rows], run.thresholds(), run.labels)
+        assert again.to_dict()["micro_f1"] == metrics["scores"][role]["scores"]["micro_f1"]
+
+
+def test_stacked_runs_keep_their_out_of_fold_outputs(toy, settings, tmp_path):
+    run = train(toy, settings("mixed"), tmp_path)
+    predictions = run.predictions()
+    rows, others = predictions.of_role("train"), np.flatnonzero(predictions.roles != 0)
+    assert predictions.parts == ("image", "text", "concat")
+    assert predictions.out_of_fold.shape == (240, 3, 4)
+    assert np.isnan(predictions.out_of_fold[others]).all()
+    assert set(predictions.folds[rows]) == {0, 1} and set(predictions.folds[others]) == {-1}
+    for part in range(3):
+        chosen = predictions.out_of_fold[rows, part] >= 0.5
+        assert (chosen == predictions.targets[rows]).mean() > 0.7
+    plain = train(toy, settings("mixed", fusion_settings={"stacking": "joint"}), tmp_path).predictions()
+    assert plain.parts == () and plain.out_of_fold.shape == (240, 0, 4)
+    assert set(plain.folds) == {-1}
+
+
+@pytest.mark.parametrize(("fusion", "head"), [("concat", "gmlp"), ("sum", "mlp"), ("image", "knn")])
+def test_one_seed_gives_the_same_model_byte_for_byte(toy, settings, tmp_path, fusion, head):
+    one, same, other = (train(toy, settings(fusion, head, seed=seed), tmp_path) for seed in (5, 5, 6))
+    assert model_files(one) == model_files(same)
+    assert one.metrics["scores"] == same.metrics["scores"]
+    if head != "knn":
+        assert model_files(one) != model_files(other)
+
+
+@pytest.mark.parametrize(("fusion", "head"), [("concat", "mlp"), ("sum", "mlp"), ("concat", "knn")])
+@pytest.mark.parametrize("thresholds", ["fixed", "per-label"])
+def test_test_rows_change_nothing_but_their_scores(toy, settings, tmp_path, build_toy, fusion, head, thresholds):
+    split = toy.split()
+    config = settings(fusion, head, thresholds=thresholds)
+    run = train(toy, config, tmp_path)
+    labels = toy.samples.labels.copy()
+    test = toy.samples.rows(split.roles["test"])
+    labels[test] = ~labels[test]
+    changed = train_head(toy.cache, replace(toy.samples, labels=labels), split, config, runs=tmp_path)
+    assert model_files(changed) == model_files(run)
+    assert np.array_equal(changed.thresholds(), run.thresholds())
+    assert np.array_equal(changed.predictions().probabilities, run.predictions().probabilities)
+    assert changed.metrics["scores"]["validation"] == run.metrics["scores"]["validation"]
+    assert changed.metrics["best_epochs"] == run.metrics["best_epochs"]
+    assert [row["row"] for row in changed.metrics["trivial"]] == [row["row"] for row in run.metrics["trivial"]]
+    assert changed.metrics["scores"]["test"] != run.metrics["scores"]["test"]
+    # scores against other labels are not ranked against each other
+    assert len(bench(tmp_path)[0]) == 2
+
+
+def test_features_of_test_rows_change_nothing_but_their_predictions(tmp_path, settings, build_toy, add_features):
+    toy = build_toy(tmp_path / "cache", rows=120)
+    split = toy.split()
+    table = toy.cache.tables()[0]
+    before = train(toy, settings("image"), tmp_path / "runs", split)
+    values = table.take(toy.ids).values[:, 0].astype(float)
+    values[toy.samples.rows(split.roles["test"])] = 50
+    add_features(toy.cache, toy.samples, "image", values, encoder="shifted")
+    after = train(toy, settings("image", image={"encoder": "shifted"}), tmp_path / "runs", split)
+    assert model_files(before)["model.safetensors"] == model_files(after)["model.safetensors"]
+    assert before.metrics["scores"]["validation"] == after.metrics["scores"]["validation"]
+    assert before.metrics["scores"]["test"] != after.metrics["scores"]["test"]
+
+
+@pytest.mark.parametrize("mode", ["common", "per-label"])
+def test_thresholds_are_tuned_on_validation_rows(toy, settings, tmp_path, mode):
+    from clipfuse.thresholds import tune_thresholds
+
+    run = train(toy, settings("concat", "linear", thresholds=mode), tmp_path)
+    found = run.predictions()
+    rows = found.of_role("validation")
+    targets = toy.samples.labels[toy.samples.rows(toy.split().roles["validation"])]
+    np.testing.assert_allclose(
+        run.thresholds(), tune_thresholds(found.probabilities[rows], targets, mode=mode), atol=1e-6
+    )
+    assert len(set(run.thresholds())) == (1 if mode == "common" else 4)
+    assert run.metrics["thresholds"] == mode
+
+
+def test_thresholds_are_a_half_otherwise(toy, settings, tmp_path):
+    assert set(train(toy, settings("image"), tmp_path).thresholds()) == {0.5}
+
+
+@pytest.mark.parametrize(("fusion", "head"), [("concat", "mlp"), ("sum", "mlp"), ("mixed", "gmlp"), ("concat", "knn")])
+def test_refit_keeps_the_scores_and_trains_on_every_row(toy, settings, tmp_path, fusion, head):
+    plain = train(toy, settings(fusion, head), tmp_path)
+    refitted = train(toy, settings(fusion, head, refit="all"), tmp_path)
+    assert refitted.metrics["scores"] == plain.metrics["scores"]
+    assert np.array_equal(refitted.predictions().probabilities, plain.predictions().probabilities)
+    assert refitted.metrics["refit"] == "all" and refitted.metrics["seconds"]["refit"] > 0
+    assert model_files(refitted) != model_files(plain)
+    everything = refitted.predictor().scalers["image"].mean
+    values = toy.cache.tables()[0].take(toy.ids).values[:, 0].astype(np.float64)
+    np.testing.assert_allclose(everything.numpy(), values.mean(0), rtol=1e-4)
+    targets, found = refitted.predictions().targets, reopened(refitted)
+    assert ((found >= 0.5) == targets).mean() > 0.85
+
+
+def test_refit_takes_the_epochs_that_validation_chose(toy, settings, tmp_path, monkeypatch):
+    fitted = []
+
+    def watched(model, train, validation, config, **others):
+        fitted.append((len(train[1]), validation is not None, config.epochs))
+        return fit(model, train, validation, config, **others)
+
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", watched)
+    wild = {"schedule": "constant", "learning_rate": 0.1}
+    run = train(toy, settings("concat", epochs=8, fit=wild, refit="all"), tmp_path)
+    best = run.metrics["best_epochs"]["concat"]
+    assert best < 8, "a toy that is no test"
+    assert fitted == [(168, True, 8), (240, False, best)]
+
+
+def test_rows_without_a_modality_are_counted_and_scored(tmp_path, build_toy, settings):
+    toy = build_toy(tmp_path / "cache", rows=120, without={"image": 0.3, "text": 0.2})
+    for fusion, head in (("sum", "mlp"), ("concat", "knn"), ("image", "linear")):
+        run = train(toy, settings(fusion, head), tmp_path / "runs")
+        assert set(run.metrics["missing"]) == set(run.streams)
+        missing = run.metrics["missing"]["image"]
+        for role, ids in toy.split().roles.items():
+            lacking = ~toy.samples.image_digests[toy.samples.rows(ids)].any(1)
+            assert missing[role] == lacking.sum()
+        assert run.metrics["rows"]["test"] == 24
+        assert np.isfinite(run.predictions().probabilities).all()
+
+
+@pytest.mark.parametrize(("fusion", "head"), [("sum", "mlp"), ("concat", "linear"), ("text", "knn")])
+def test_exactly_one_label(tmp_path, build_toy, settings, fusion, head):
+    toy = build_toy(tmp_path / "cache", rows=120, labels=1)
+    run = train(toy, settings(fusion, head), tmp_path / "runs")
+    assert run.predictions().probabilities.shape == (120, 1)
+    np.testing.assert_allclose(reopened(run), run.predictions().probabilities, atol=1e-6)
+
+
+def test_a_label_that_never_applies_in_training(tmp_path, build_toy, settings):
+    toy = build_toy(tmp_path / "cache", rows=80)
+    labels = toy.samples.labels.copy()
+    labels[:, 2] = False
+    toy = toy.with_samples(labels=labels)
+    for head in ("mlp", "knn"):
+        run = train(toy, settings("concat", head, thresholds="per-label"), tmp_path / "runs")
+        json.dumps(run.metrics, allow_nan=False)
+
+
+def test_names_never_collide(toy, settings, tmp_path, monkeypatch):
+    from datetime import datetime
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 31, 12, 0, 0)
+
+    monkeypatch.setattr(module, "datetime", Stopped)
+    runs = [train(toy, settings("image", epochs=1), tmp_path) for _ in range(3)]
+    assert [run.name for run in runs] == ["20260131-120000-image" + end for end in ("", "-2", "-3")]
+
+
+def test_history_has_every_epoch_of_every_part(toy, settings, tmp_path):
+    run = train(toy, settings("sum", epochs=2), tmp_path)
+    records = [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
+    parts = [record["part"] for record in records]
+    names = [name for part in ("image", "text") for name in (part, f"{part}, fold 1 of 2", f"{part}, fold 2 of 2")]
+    assert parts == [name for name in names for _ in range(2)] + ["meta"] * 3
+    assert all(record["validation_f1"] is not None for record in records)
+
+
+def test_progress_counts_each_part_to_its_end(toy, settings, tmp_path):
+    seen = []
+    train(toy, settings("sum", epochs=2), tmp_path, progress=lambda *what: seen.append(what))
+    assert ("image", 2, 2) in seen and ("meta", 3, 3) in seen
+    assert all(done <= total for _, done, total in seen)
+
+
+class TestRefusals:
+    """Nothing of a run stays where training can't begin or end."""
+
+    @pytest.mark.parametrize("fusion", ["sum", "mixed"])
+    def test_an_estimator_takes_no_parts(self, toy, settings, tmp_path, fusion):
+        with pytest.raises(ConfigError, match=rf"head knn reads one array.*fusion {fusion} has parts.*concat"):
+            train(toy, settings(fusion, "knn"), tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
+    def test_unknown_names(self, toy, settings, tmp_path):
+        with pytest.raises(UnknownName, match=r"unknown fusion 'summ'.*'sum'"):
+            train(toy, settings("summ"), tmp_path)
+        with pytest.raises(ConfigError, match=r"unknown head 'gmpl'.*'gmlp'"):
+            train(toy, settings("sum", "gmpl"), tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_no_features(self, tmp_path, build_toy, settings):
+        toy = build_toy(tmp_path / "cache", rows=60, modalities=("image",))
+        with pytest.raises(CacheMissing, match=r"captions"):
+            train(toy, settings("sum"), tmp_path / "runs")
+        assert not (tmp_path / "runs").exists()
+
+    def test_features_of_other_captions(self, tmp_path, build_toy, settings):
+        toy = build_toy(tmp_path / "cache", rows=60)
+        changed = toy.with_samples(captions=tuple(f"new {caption}" for caption in toy.samples.captions))
+        with pytest.raises(DataError, match=r"60 rows of .* other inputs"):
+            train(changed, settings("text"), tmp_path / "runs")
+
+    def test_a_loss_that_diverges(self, toy, settings, tmp_path):
+        config = settings("image")
+        wild = config.fit.model_copy(update={"learning_rate": 1e30})
+        with pytest.raises(TrainingError, match=r"learning-rate"):
+            train(toy, config.model_copy(update={"fit": wild}), tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_an_interruption(self, toy, settings, tmp_path):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(toy, settings("image"), tmp_path, progress=interrupt)
+        assert not list(tmp_path.iterdir())
