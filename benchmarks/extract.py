@@ -40,7 +40,7 @@ def main() -> None:
         for name in chosen.encoder or ["mini"]:
             factory = find_encoder(name, precision=chosen.precision)
             for spec in factory.specs:
-                (encoder,) = factory.load(chosen.device, [spec.modality])
+                (encoder,) = factory.load(chosen.device, [spec])
                 rows.append(measure(name, _Loaded(factory, encoder), dataset, chosen))
     report("extract", chosen, rows, {"device": chosen.device, "precision": chosen.precision})
 
@@ -52,7 +52,7 @@ class _Loaded:
         self.specs = (encoder.spec,)
         self.encoder = encoder
 
-    def load(self, device: str, modalities: Any) -> list[Encoder]:
+    def load(self, device: str, specs: Any) -> list[Encoder]:
         return [self.encoder]
 
 

@@ -100,7 +100,7 @@ class ExtractConfig(Settings):
     storage: Literal["float16", "float32"] = "float16"
     shard_rows: int = Field(default=2048, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
-    workers: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
 
 
 class ProjectConfig(Settings):

@@ -89,7 +89,7 @@ def encode_pass(
     jobs: Sequence[EncodeJob],
     dataset: Dataset,
     digests: Sequence[bytes],
-    workers: int,
+    threads: int,
     progress: Progress,
 ) -> float:
     """Encode and write every missing shard of ``jobs``, which share one plan (see ``plan_key``) and one modality.
@@ -119,10 +119,10 @@ def encode_pass(
                 yield lambda work=work, part=part: _prepare(work, part, jobs, dataset)  # type: ignore[misc]
 
     done, forward_seconds = 0, 0.0
-    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(1) as writing:
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(1) as writing:
         written: deque[Future[None]] = deque()
         try:
-            for batch in _ahead(readers, tasks(), depth=workers + 2):
+            for batch in _ahead(readers, tasks(), depth=threads + 2):
                 started = time.perf_counter()
                 _encode(batch, jobs)
                 forward_seconds += time.perf_counter() - started

@@ -31,14 +31,14 @@ class ExtractOptions:
         storage: dtype of the features on disk.
         shard_rows: rows of a shard; a kill loses the shards in flight.
         batch_size: rows of one forward pass; None chooses by device.
-        workers: threads that read, decode and transform; None takes one per processor.
+        threads: threads that read, decode and transform; None takes one per processor.
     """
 
     device: str = "cpu"
     storage: Storage = "float16"
     shard_rows: int = 2048
     batch_size: int | None = None
-    workers: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def extract(
         groups.setdefault((job.encoder.spec.modality, job.plan_key), []).append(job)
     for group in groups.values():
         modality = group[0].encoder.spec.modality
-        workers = options.workers or cpu_count()
-        forward_seconds += encode_pass(group, dataset, digests[modality], workers, progress)
+        threads = options.threads or cpu_count()
+        forward_seconds += encode_pass(group, dataset, digests[modality], threads, progress)
     for job in jobs:
         for output, writer in job.writers.items():
             done[job.encoder.spec, output] = TableReport(
@@ -212,13 +212,13 @@ def _complete_tables(
 def _load_needed(
     factories: Sequence[EncoderFactory], streams: Sequence[Stream], options: ExtractOptions, progress: Progress
 ) -> list[Encoder]:
-    needed = {spec for spec, _ in streams}
+    wanted = {spec for spec, _ in streams}
     encoders: list[Encoder] = []
     for factory in factories:
-        modalities = [spec.modality for spec in factory.specs if spec in needed]
-        if modalities:
+        needed = [spec for spec in factory.specs if spec in wanted]
+        if needed:
             progress(f"loading {factory.specs[0].name}", 0, 0)
-            encoders += factory.load(options.device, modalities)
+            encoders += factory.load(options.device, needed)
     return encoders
 
 
@@ -237,7 +237,7 @@ def _open_jobs(
     jobs: dict[tuple[object, ...], dict[str, TableWriter]] = {}
     for output in (output for wanted, output in todo if wanted is spec):
         writer = cache.writer(
-            spec.describe(output, options.storage, encoder.dims[output], provenance),
+            spec.describe(output, options.storage, provenance),
             ids,
             digests[spec.modality],
             shard_rows=options.shard_rows,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipfuse.config import TableConfig
 from clipfuse.data.dataset import Dataset, LedgerEntry
 from clipfuse.data.records import read_table
-from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Storage, find_encoder
+from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder
 from clipfuse.errors import DataError, FingerprintMismatch
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
@@ -190,6 +190,6 @@ class _Reduced:
     factory: EncoderFactory
     specs: tuple[EncoderSpec, ...]
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
-        """Load those of ``modalities``."""
-        return self.factory.load(device, modalities)
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+        """Load those of ``specs``."""
+        return self.factory.load(device, specs)

@@ -20,7 +20,7 @@ from PIL import Image
 from clipfuse.data.dataset import Dataset, ImageRef, Origin, TableLayout
 from clipfuse.data.image_names import make_stamp
 from clipfuse.data.pictures import DECODER
-from clipfuse.encoders import Encoder, EncoderSpec, Modality, Precision
+from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Prepared, Shape
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 5e-2}
 """How far a row's features may move with the rest of its batch, relative to the largest of them."""
@@ -76,17 +76,17 @@ class FakeFactory:
                 activation="none",
                 preprocessing={"decoder": DECODER} if modality == "image" else {"tokenizer": "sha256"},
                 precision=self.precision,
-                outputs=self.outputs,
+                shapes=dict.fromkeys(self.outputs, Shape(1, self.dim)),
             )
             for modality in self.modalities
         )
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
-        """One encoder for each of ``modalities``."""
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+        """One encoder for each of ``specs``."""
         if device != "cpu":
             raise ValueError(f"a fake encoder runs on the CPU, not on {device!r}")
         self.loads += 1
-        return [FakeEncoder(self, spec) for spec in self.specs if spec.modality in modalities]
+        return [FakeEncoder(self, spec) for spec in specs]
 
 
 class MemoryImages:
@@ -150,15 +150,21 @@ def small_png(number: int) -> bytes:
     return file.getvalue()
 
 
+def load_encoders(
+    factory: EncoderFactory, modalities: Sequence[Modality] = ("image", "text"), device: str = "cpu"
+) -> list[Encoder]:
+    """The factory's encoders of these modalities, loaded."""
+    return factory.load(device, [spec for spec in factory.specs if spec.modality in modalities])
+
+
 class FakeEncoder:
     """What :class:`FakeFactory` loads."""
 
     def __init__(self, factory: FakeFactory, spec: EncoderSpec) -> None:
         self.spec = spec
-        self.dims: Mapping[str, int] = dict.fromkeys(factory.outputs, factory.dim)
         self._factory = factory
 
-    def prepare(self, item: Any) -> torch.Tensor:
+    def prepare(self, item: Any) -> Prepared:
         """The item's own vector. Raises ValueError for the items that the factory says so of."""
         self._factory.prepared.append(item)
         if self._factory.refuses(item):
@@ -167,11 +173,11 @@ class FakeEncoder:
         values = _normal(data, self._factory.dim)
         if self._factory.not_finite(item):
             values[0] = np.nan
-        return torch.from_numpy(values)
+        return Prepared(torch.from_numpy(values), len(item.split()) if isinstance(item, str) else 1)
 
-    def collate(self, items: Sequence[torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         """Prepared items as one batch."""
-        return {"vectors": torch.stack(list(items))}
+        return {"vectors": torch.stack([item.value for item in items])}
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Every output: (batch, 1, dim) float32."""
@@ -230,13 +236,13 @@ def check_spec(spec: EncoderSpec) -> None:
     Raises:
         AssertionError: something is missing or left out of the fingerprint.
     """
-    for name in ("name", "backend", "activation", "view", "model", "preprocessing", "outputs"):
+    for name in ("name", "backend", "activation", "view", "model", "preprocessing", "shapes"):
         _demand(bool(getattr(spec, name)), f"the spec's {name} is empty")
     _demand(spec.modality in ("image", "text"), f"no such modality: {spec.modality!r}")
     _demand(spec.precision in TOLERANCE, f"no such precision: {spec.precision!r}")
     _demand(len(spec.weights) == 64 and int(spec.weights, 16) >= 0, "weights must be a SHA-256 in hex")
     _demand(spec.weights_bytes > 0, "weights_bytes must be the size of the weights' file")
-    _demand(len(set(spec.outputs)) == len(spec.outputs), "an output is named twice")
+    _demand(all(min(shape) > 0 for shape in spec.shapes.values()), "a shape is empty")
     for output in spec.outputs:
         fields = spec.fields(output, "float16")
         _demand(json.loads(json.dumps(fields)) == fields, "the fingerprint's fields must be plain JSON values")
@@ -281,10 +287,9 @@ def _check_threads(encoder: Encoder, items: Sequence[Any], prepared: Sequence[An
 def _check_shapes(encoder: Encoder, found: Mapping[str, torch.Tensor], rows: int) -> None:
     names = encoder.spec.outputs
     _demand(set(found) == set(names), f"encode gives {sorted(found)}, the spec says {sorted(names)}")
-    _demand(set(encoder.dims) == set(names), f"dims names {sorted(encoder.dims)}, the spec {sorted(names)}")
     for output, features in found.items():
         shape = tuple(features.shape)
-        expected = (rows, 1, encoder.dims[output])
+        expected = (rows, *encoder.spec.shapes[output])
         _demand(shape == expected, f"{output}: shape is {shape}, expected {expected}")
         _demand(features.dtype == torch.float32, f"{output}: dtype is {features.dtype}, expected float32")
         _demand(features.device.type == "cpu", f"{output}: features are on {features.device}, expected the CPU")
@@ -292,10 +297,10 @@ def _check_shapes(encoder: Encoder, found: Mapping[str, torch.Tensor], rows: int
         _demand(bool(features.isfinite().all()), f"{output}: features are not finite")
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    return bool(one == other)
+def _same(one: Prepared, other: Prepared) -> bool:
+    if isinstance(one.value, torch.Tensor):
+        return torch.equal(one.value, other.value) and one[1:] == other[1:]
+    return one == other
 
 
 def _reads_pictures(encoder: Encoder) -> bool:

@@ -46,7 +46,7 @@ class Toy:
 
 def write_features(cache, samples, modality, values, *, encoder="toy", output="pooled", storage="float16", valid=None):
     """A feature table of all ``samples``. ``valid`` None: every row that has the input."""
-    from clipfuse.encoders import EncoderSpec
+    from clipfuse.encoders import EncoderSpec, Shape
     from clipfuse_cache import Shard
     from clipfuse_cache.fingerprint import NO_DIGEST
 
@@ -60,12 +60,12 @@ def write_features(cache, samples, modality, values, *, encoder="toy", output="p
         activation="gelu",
         preprocessing={"size": 1},
         precision="float32",
-        outputs=(output,),
+        shapes={output: Shape(1, values.shape[-1])},
     )
     digests = samples.input_digests(modality)
     there = np.array([digest != NO_DIGEST for digest in digests])
     valid = there if valid is None else valid & there
-    about = spec.describe(output, storage, values.shape[-1], {})
+    about = spec.describe(output, storage, {})
     writer = cache.writer(about, samples.ids, digests, shard_rows=100, batch_size=50)
     writer.begin()
     for index in list(writer.missing()):

@@ -15,10 +15,10 @@ import pytest
 from clipfuse.encoders import find_encoder
 from clipfuse.errors import CacheError, DataError, EncoderError
 from clipfuse.extract import ExtractOptions, extract
-from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
+from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, load_encoders, small_png
 from clipfuse_cache import FeatureCache
 
-SMALL = ExtractOptions(shard_rows=8, batch_size=3, workers=2)
+SMALL = ExtractOptions(shard_rows=8, batch_size=3, threads=2)
 BOTH = ("projected", "pooled")
 
 
@@ -53,7 +53,7 @@ def direct(factory, dataset, modality="image", output="projected"):
     """The features of every row, one by one, straight from the encoder."""
     from clipfuse.data.pictures import decode_picture
 
-    (encoder,) = replace(factory, refuses=lambda _: False).load("cpu", [modality])
+    (encoder,) = load_encoders(replace(factory, refuses=lambda _: False), [modality])
     rows = []
     for picture, caption in zip(dataset.images, dataset.captions, strict=True):
         item = caption if modality == "text" else decode_picture(picture.read())
@@ -360,9 +360,9 @@ def reference(tmp_path_factory):
     return files(plain_run(tmp_path_factory.mktemp("reference")))
 
 
-@pytest.mark.parametrize("workers", [1, 3, 16])
-def test_workers_do_not_change_bytes(workers, tmp_path, reference):
-    assert files(plain_run(tmp_path, options=replace(SMALL, workers=workers))) == reference
+@pytest.mark.parametrize("threads", [1, 3, 16])
+def test_threads_do_not_change_bytes(threads, tmp_path, reference):
+    assert files(plain_run(tmp_path, options=replace(SMALL, threads=threads))) == reference
 
 
 def test_batches_do_change_them_and_so_are_kept_in_the_plan(tmp_path, reference):
@@ -387,7 +387,7 @@ def test_an_interrupt_leaves_no_thread_and_a_state_to_go_on_from(what, stop_at, 
     assert cache.unfinished()
     assert {name: data for name, data in files(cache).items() if "shard" in name}.items() <= reference.items()
     # other options now: what was begun goes on with those that it was begun with
-    options = ExtractOptions(shard_rows=5, batch_size=7, workers=1)
+    options = ExtractOptions(shard_rows=5, batch_size=7, threads=1)
     extract([FakeFactory(outputs=BOTH, batch_effect=0.1)], dataset, cache, options)
     begun = ("image", "text") if what == "captions" else ("image",)
     assert {name: data for name, data in files(cache).items() if any(one in name for one in begun)} == {
@@ -456,8 +456,8 @@ def test_a_damaged_shard_of_one_output_is_made_again(output, cache):
 
 def test_an_encoder_that_breaks_ends_the_run_and_not_its_shards(cache):
     class Breaks(FakeFactory):
-        def load(self, device, modalities):
-            encoders = super().load(device, modalities)
+        def load(self, device, specs):
+            encoders = super().load(device, specs)
             encode = encoders[0].encode
 
             def until(batch):
@@ -515,7 +515,7 @@ def test_mini_from_pictures_to_features(cache):
     report = extract([factory], dataset, cache, SMALL)
     assert len(report.tables) == 4
     assert report.load_seconds > 0 and report.encode_seconds >= report.forward_seconds > 0
-    for encoder in factory.load("cpu", ["image", "text"]):
+    for encoder in load_encoders(factory):
         image = encoder.spec.modality == "image"
         for row, name in enumerate(dataset.ids):
             item = decode_picture(images.files[name]) if image else dataset.captions[row]
@@ -538,7 +538,7 @@ def run(root, delay=0.0):
     images = MemoryImages({f"p{n}": small_png(n) for n in range(64)})
     dataset = fake_dataset(images, {name: f"caption of {name}" for name in images.files})
     factory = FakeFactory(dim=64, outputs=("projected", "pooled"), delay=delay, batch_effect=0.1)
-    extract([factory], dataset, FeatureCache(root), ExtractOptions(shard_rows=8, batch_size=3, workers=2))
+    extract([factory], dataset, FeatureCache(root), ExtractOptions(shard_rows=8, batch_size=3, threads=2))
 
 def files(root):
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}

@@ -23,7 +23,7 @@ def evaluate(
     text_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
-    workers: o.Workers = None,
+    threads: o.Threads = None,
     runs: o.Runs = None,
     strict: o.Strict = False,
     json: o.Json = False,
@@ -60,7 +60,7 @@ def evaluate(
         encoders={"image": image_encoder, "text": text_encoder},
         device=device,
         batch_size=batch_size,
-        workers=workers,
+        threads=threads,
         runs=runs,
         labelled=True,
     )

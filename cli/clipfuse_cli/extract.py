@@ -36,7 +36,7 @@ def extract(
     storage: Annotated[str | None, typer.Option(help="float16 or float32 on disk.")] = None,
     batch_size: o.BatchSize = None,
     shard_rows: Annotated[int | None, typer.Option(help="Rows of a shard: what a kill can lose.")] = None,
-    workers: o.Workers = None,
+    threads: o.Threads = None,
     strict: o.Strict = False,
 ) -> None:
     """Run frozen encoders once and keep their embeddings. Safe to kill; run it again and it goes on.
@@ -76,7 +76,7 @@ def extract(
             "storage": storage,
             "batch_size": batch_size,
             "shard_rows": shard_rows,
-            "workers": workers,
+            "threads": threads,
         },
     )
     stage = config.extract
@@ -88,7 +88,7 @@ def extract(
     datasets = [load_dataset(one) for one in o.loaded_tables(config)]
     dataset = concatenate(datasets)
     where = FeatureCache(o.cache_path(config, cache))
-    extract_options = ExtractOptions(chosen, stage.storage, stage.shard_rows, stage.batch_size, stage.workers)
+    extract_options = ExtractOptions(chosen, stage.storage, stage.shard_rows, stage.batch_size, stage.threads)
     with progress_bar() as progress:
         report = run_extract(factories, dataset, where, extract_options, progress)
     write_ledger(where.ledger, report.ledger)

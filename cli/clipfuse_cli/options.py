@@ -29,7 +29,7 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto: a GPU if t
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any row or part was not usable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of one forward pass.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Threads that read and decode.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads that read and decode.")]
 
 
 def project() -> ProjectConfig:

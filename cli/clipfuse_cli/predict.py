@@ -30,7 +30,7 @@ def predict(
     text_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
-    workers: o.Workers = None,
+    threads: o.Threads = None,
     runs: o.Runs = None,
     strict: o.Strict = False,
 ) -> None:
@@ -61,7 +61,7 @@ def predict(
         encoders={"image": image_encoder, "text": text_encoder},
         device=device,
         batch_size=batch_size,
-        workers=workers,
+        threads=threads,
         runs=runs,
     )
     write_predictions(
@@ -94,7 +94,7 @@ def predict_table(
     encoders: dict[str, str | None],
     device: str | None,
     batch_size: int | None,
-    workers: int | None,
+    threads: int | None,
     runs: Path | None,
     labelled: bool = False,
 ) -> tuple[Run, Dataset, Prediction]:
@@ -124,7 +124,7 @@ def predict_table(
             cache=FeatureCache(cache) if cache is not None else None,
             encoders={name: encoder for name, encoder in encoders.items() if encoder is not None},
             options=ExtractOptions(
-                device=choose_device(device or project.device), batch_size=batch_size, workers=workers
+                device=choose_device(device or project.device), batch_size=batch_size, threads=threads
             ),
             progress=progress,
         )

@@ -1,7 +1,7 @@
 """Frozen encoders: names to weights on disk to features.
 
 ``find_encoder(name, precision=...)`` knows what an encoder is without importing a deep-learning library;
-``.load(device, modalities)`` on its result brings the weights into memory.
+``.load(device, specs)`` on its result brings the weights into memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipfuse.encoders.spec import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Storage
+from clipfuse.encoders.spec import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Prepared, Shape, Storage
 from clipfuse.errors import UnknownName
 from clipfuse.registry import Registry, did_you_mean
 
@@ -23,6 +23,8 @@ __all__ = [
     "EncoderSpec",
     "Modality",
     "Precision",
+    "Prepared",
+    "Shape",
     "Storage",
     "find_encoder",
 ]

@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from clipfuse.data.pictures import DECODER
 from clipfuse.encoders.open_clip_catalogue import model_config, published_weights
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Precision
-from clipfuse.encoders.weights import ModelFiles, file_digest, from_hub, in_folder, in_short, tokenizer_digest
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Precision, Prepared, Shape
+from clipfuse.encoders.weights import (
+    ModelFiles,
+    count_parameters,
+    file_digest,
+    from_hub,
+    in_folder,
+    in_short,
+    tensor_shapes,
+    tokenizer_digest,
+)
 from clipfuse.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
@@ -41,12 +50,14 @@ class ClipFactory:
     weights: str | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
         """Load with open_clip's own loader, which refuses to go on without weights.
 
         Raises:
             EncoderError: open_clip can't load them, or preprocesses otherwise than the spec says.
         """
+        if not specs:
+            return []
         import open_clip
 
         name = self.specs[0].name
@@ -54,19 +65,18 @@ class ClipFactory:
             model, transform = open_clip.create_model_from_pretrained(
                 self.model_name, self.weights, precision="fp32", **self.preprocessing
             )
-            tokenizer = open_clip.get_tokenizer(self.model_name) if "text" in modalities else None
             # on the device before its projections are taken out of it
             model.eval().requires_grad_(requires_grad=False).to(device)
             found = _plain(model.visual.preprocess_cfg)
             encoders: list[Encoder] = []
-            for spec in self.specs:
-                if spec.modality == "image" and "image" in modalities:
+            for spec in specs:
+                if spec.modality == "image":
                     expected = {k: v for k, v in spec.preprocessing.items() if k != "decoder"}
                     if found != expected:
                         raise EncoderError(f"it preprocesses with {found}, expected {expected}")
                     encoders.append(_ClipImage(spec, model, transform, device))
-                if spec.modality == "text" and "text" in modalities:
-                    encoders.append(_ClipText(spec, model, tokenizer, device))
+                else:
+                    encoders.append(_ClipText(spec, model, open_clip.get_tokenizer(self.model_name), device))
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"open_clip can't load {name}: {in_short(error)}") from error
         return encoders
@@ -132,12 +142,12 @@ def _specs(
         "tokenizer": tokenizer or text.get("hf_tokenizer_name") or "openai-bpe",
         "context": text.get("context_length", 77),
     }
-    # ResNet towers project inside their attention pool: nothing to take before it
-    before_projection = () if isinstance(vision.get("layers"), list) else ("pooled",)
+    tensors = tensor_shapes(files.weights)
+    projected = Shape(1, model["embed_dim"])
     weights, weights_bytes = file_digest(files.weights), files.weights.stat().st_size
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
 
-    def spec(modality: Modality, steps: Mapping[str, Any], outputs: tuple[str, ...], pixels: int) -> EncoderSpec:
+    def spec(modality: Modality, steps: Mapping[str, Any], pooled: int | None, pixels: int) -> EncoderSpec:
         return EncoderSpec(
             name=name,
             modality=modality,
@@ -148,14 +158,43 @@ def _specs(
             activation=activation,
             preprocessing=steps,
             precision=precision,
-            outputs=outputs,
+            shapes={"projected": projected} | ({"pooled": Shape(1, pooled)} if pooled else {}),
+            parameters=count_parameters(tensors),
             pixels=pixels,
         )
 
     return (
-        spec("image", picture, ("projected", *before_projection), math.prod(picture["size"])),
-        spec("text", captions, ("projected", "pooled"), 0),
+        spec("image", picture, _width_before(tensors, _IMAGE_PROJECTIONS, vision), math.prod(picture["size"])),
+        spec("text", captions, _width_before(tensors, _TEXT_PROJECTIONS, text), 0),
     )
+
+
+_IMAGE_PROJECTIONS = {
+    "visual.proj": 0,
+    "visual.head.proj.weight": 1,
+    "visual.head.mlp.fc1.weight": 1,
+    "visual.trunk.classifier.weight": 1,
+    "visual.trunk.head.fc.weight": 1,
+    "visual.trunk.head.weight": 1,
+}
+_TEXT_PROJECTIONS = {
+    "text_projection": 0,
+    "text_projection.weight": 1,
+    "text.text_projection": 0,
+    "text.text_projection.weight": 1,
+    "text.proj.weight": 1,
+    "text.proj.0.weight": 1,
+}
+"""A tower's last matrix in the weights' file -> which of its sides is the width before it."""
+
+
+def _width_before(
+    tensors: Mapping[str, tuple[int, ...]], projections: Mapping[str, int], tower: Mapping[str, Any]
+) -> int | None:
+    """Width before the projection. None where a tower has no projection, or (ResNets) projects inside its pooling."""
+    if isinstance(tower.get("layers"), list):
+        return None
+    return next((tensors[name][side] for name, side in projections.items() if len(tensors.get(name, ())) == 2), None)
 
 
 def _plain(value: Any) -> Any:
@@ -181,17 +220,14 @@ class _ClipImage:
             device,
             spec.precision,
         )
-        height, width = spec.preprocessing["size"]
-        self.dims: Mapping[str, int] = self._pass.dims({"pixels": torch.zeros(1, 3, height, width)})
 
-    def prepare(self, item: Image.Image) -> torch.Tensor:
-        pixels: torch.Tensor = self._transform(item)
-        return pixels
+    def prepare(self, item: Image.Image) -> Prepared:
+        return Prepared(self._transform(item))
 
-    def collate(self, items: Sequence[torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         import torch
 
-        return {"pixels": torch.stack(list(items)).contiguous(memory_format=torch.channels_last)}
+        return {"pixels": torch.stack([item.value for item in items]).contiguous(memory_format=torch.channels_last)}
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         return self._pass(batch)
@@ -199,8 +235,6 @@ class _ClipImage:
 
 class _ClipText:
     def __init__(self, spec: EncoderSpec, model: Any, tokenizer: Any, device: str) -> None:
-        import torch
-
         self.spec = spec
         self._tokenizer = tokenizer
         self._context = int(spec.preprocessing["context"])
@@ -210,16 +244,14 @@ class _ClipText:
         self._pass = ForwardPass(
             lambda batch: _outputs(spec, tower(batch["tokens"]), project), [model], device, spec.precision
         )
-        self.dims: Mapping[str, int] = self._pass.dims({"tokens": torch.stack([self.prepare("a")])})
 
-    def prepare(self, item: str) -> torch.Tensor:
-        tokens: torch.Tensor = self._tokenizer([item], context_length=self._context)[0]
-        return tokens
+    def prepare(self, item: str) -> Prepared:
+        return Prepared(self._tokenizer([item], context_length=self._context)[0], self._context)
 
-    def collate(self, items: Sequence[torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         import torch
 
-        return {"tokens": torch.stack(list(items))}
+        return {"tokens": torch.stack([item.value for item in items])}
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         return self._pass(batch)

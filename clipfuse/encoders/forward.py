@@ -38,10 +38,6 @@ class ForwardPass:
             name: (value if value.ndim == 3 else value.unsqueeze(1)).float().cpu() for name, value in outputs.items()
         }
 
-    def dims(self, batch: Mapping[str, torch.Tensor]) -> dict[str, int]:
-        """Width of each output, seen on one small batch."""
-        return {name: value.shape[-1] for name, value in self(batch).items()}
-
     def _autocast(self) -> AbstractContextManager[object]:
         if self._precision == "bfloat16":
             return torch.autocast(self._device.type, dtype=torch.bfloat16)

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Precision
-from clipfuse.encoders.weights import TOKENIZER_FILES, file_digest, from_hub, in_folder, in_short, tokenizer_digest
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Precision, Prepared, Shape
+from clipfuse.encoders.weights import (
+    TOKENIZER_FILES,
+    count_parameters,
+    file_digest,
+    from_hub,
+    in_folder,
+    in_short,
+    tensor_shapes,
+    tokenizer_digest,
+)
 from clipfuse.errors import EncoderError, WeightsMissing
 
 if TYPE_CHECKING:
@@ -26,20 +35,20 @@ class HfFactory:
     specs: tuple[EncoderSpec, ...]
     folder: Path
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
         """Load with transformers' own loader, from safetensors only.
 
         Raises:
             EncoderError: transformers can't load it, or weights that the features need are not in the file.
         """
-        if "text" not in modalities:
+        if not specs:
             return []
         import torch
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # clipfuse shows its own
-        (spec,) = self.specs
+        (spec,) = specs
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
             model, info = AutoModel.from_pretrained(
@@ -76,6 +85,9 @@ def find_hf(name: str, target: str, precision: Precision) -> HfFactory:
     config = files.read_config()
     if "model_type" not in config:
         raise EncoderError(f"{files.config} has no 'model_type': not a configuration of transformers")
+    width = config.get("hidden_size", config.get("dim", config.get("d_model")))
+    if not isinstance(width, int):
+        raise EncoderError(f"{files.config} has no 'hidden_size': not a text encoder that clipfuse knows")
     positions = config.get("max_position_embeddings")  # -1 or absent where positions are relative
     spec = EncoderSpec(
         name=name,
@@ -90,7 +102,8 @@ def find_hf(name: str, target: str, precision: Precision) -> HfFactory:
             "max_length": min(positions, _MAX_TOKENS) if isinstance(positions, int) and positions > 0 else _MAX_TOKENS,
         },
         precision=precision,
-        outputs=("mean", "cls"),
+        shapes={"mean": Shape(1, width), "cls": Shape(1, width)},
+        parameters=count_parameters(tensor_shapes(files.weights)),
     )
     return HfFactory((spec,), files.config.parent)
 
@@ -103,21 +116,20 @@ class _HfText:
         from clipfuse.encoders.forward import ForwardPass
 
         self._pass = ForwardPass(lambda batch: _pool(model, batch), [model], device, spec.precision)
-        self.dims: Mapping[str, int] = self._pass.dims(self.collate([self.prepare("a")]))
 
-    def prepare(self, item: str) -> list[int]:
+    def prepare(self, item: str) -> Prepared:
         # only the length cap is known to hold: some tokenizers carry a model_max_length of 1e30
         tokens: list[int] = self._tokenizer(item, truncation=True, max_length=self._max_length)["input_ids"]
-        return tokens
+        return Prepared(tokens, len(tokens))
 
-    def collate(self, items: Sequence[list[int]]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         import torch
 
-        longest = max(map(len, items))
+        longest = max(item.length for item in items)
         padding = self._tokenizer.pad_token_id or 0
         return {
-            "input_ids": torch.tensor([[*item, *[padding] * (longest - len(item))] for item in items]),
-            "attention_mask": torch.tensor([[1] * len(item) + [0] * (longest - len(item)) for item in items]),
+            "input_ids": torch.tensor([[*item.value, *[padding] * (longest - item.length)] for item in items]),
+            "attention_mask": torch.tensor([[1] * item.length + [0] * (longest - item.length) for item in items]),
         }
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from clipfuse_cache.fingerprint import fingerprint
 from clipfuse_cache.manifest import TableDescription
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 Modality = Literal["image", "text"]
 Precision = Literal["float32", "bfloat16"]
 Storage = Literal["float16", "float32"]
+
+
+class Shape(NamedTuple):
+    """One row of an output: (tokens, dim)."""
+
+    tokens: int
+    dim: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +38,10 @@ class EncoderSpec:
         activation: the activation function ("gelu", "quick_gelu", ...), a trap of its own in CLIP models.
         preprocessing: picture size, resizing, mean, std; or tokenizer and context length.
         precision: what the forward pass computes in.
+        shapes: what one forward pass gives, output -> shape of a row, the default output first.
+        parameters: how many numbers the weights' file holds; not part of the fingerprint.
         pixels: of one picture as the model reads it, 0 for captions; not part of the fingerprint, the preprocessing is.
         view: which fixed variant of the input it reads; "identity" is the input as it is.
-        outputs: names of what one forward pass gives, the default one first.
     """
 
     name: str
@@ -45,9 +53,15 @@ class EncoderSpec:
     activation: str
     preprocessing: Mapping[str, Any]
     precision: Precision
-    outputs: tuple[str, ...]
+    shapes: Mapping[str, Shape]
+    parameters: int = 0
     pixels: int = 0
     view: str = field(default="identity")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what one forward pass gives, the default one first."""
+        return tuple(self.shapes)
 
     def fields(self, output: str, storage: Storage) -> dict[str, Any]:
         """The fields that the fingerprint of one output's table is made of, as JSON values."""
@@ -72,17 +86,32 @@ class EncoderSpec:
         """SHA-256 (hex) over :meth:`fields`."""
         return fingerprint(self.fields(output, storage))
 
-    def describe(self, output: str, storage: Storage, dim: int, provenance: Mapping[str, Any]) -> TableDescription:
-        """The description of that output's feature table; ``dim`` is the loaded encoder's."""
-        fields = self.fields(output, storage)
-        about = {"weights_bytes": self.weights_bytes, **provenance}
-        return TableDescription(self.table_name(output), fingerprint(fields), fields, 1, dim, storage, about)
+    def describe(self, output: str, storage: Storage, provenance: Mapping[str, Any]) -> TableDescription:
+        """The description of that output's feature table."""
+        fields, (tokens, dim) = self.fields(output, storage), self.shapes[output]
+        about = {"weights_bytes": self.weights_bytes, "parameters": self.parameters, **provenance}
+        return TableDescription(self.table_name(output), fingerprint(fields), fields, tokens, dim, storage, about)
+
+
+class Prepared(NamedTuple):
+    """One input, ready to be collated.
+
+    Attributes:
+        value: what the encoder's ``collate`` takes.
+        length: of a caption in tokens, special ones included; 1 for a picture. Inputs of like length waste no padding.
+        notes: what had to be done to it and a reader should know ("truncated").
+    """
+
+    value: Any
+    length: int = 1
+    notes: tuple[str, ...] = ()
 
 
 class Encoder(Protocol):
     """A frozen encoder with its weights in memory.
 
-    ``prepare`` runs in several threads beside ``encode``; ``encode`` runs in one.
+    ``prepare`` and ``collate`` run in several threads beside ``encode``; on a GPU two threads call ``encode``, so that
+    one batch is sent and fetched while the other is computed.
     """
 
     @property
@@ -90,21 +119,16 @@ class Encoder(Protocol):
         """What this encoder is."""
         ...
 
-    @property
-    def dims(self) -> Mapping[str, int]:
-        """Output -> width."""
+    def prepare(self, item: Any) -> Prepared:
+        """One picture (an RGB ``PIL.Image``) or caption (str)."""
         ...
 
-    def prepare(self, item: Any) -> Any:
-        """One picture (an RGB ``PIL.Image``) or caption (str) as a tensor of its own."""
-        ...
-
-    def collate(self, items: Sequence[Any]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         """Prepared items as one batch."""
         ...
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """One forward pass: output -> (batch, tokens, dim) float32 on the CPU, never normalised."""
+        """One forward pass: output -> (batch, tokens, dim) float32 on the CPU, as the spec says, never normalised."""
         ...
 
 
@@ -116,6 +140,7 @@ class EncoderFactory(Protocol):
         """One for each modality that the model reads."""
         ...
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
-        """Load the weights once and give one encoder for each of ``modalities``."""
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+        """Load the weights once and give one encoder for each of ``specs``, at most one a modality: the factory's own,
+        or these with another precision. Raises EncoderError."""
         ...

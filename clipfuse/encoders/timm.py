@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfuse.data.pictures import DECODER
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Precision
-from clipfuse.encoders.weights import file_digest, from_hub, in_folder, in_short
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Precision, Prepared, Shape
+from clipfuse.encoders.weights import count_parameters, file_digest, from_hub, in_folder, in_short, tensor_shapes
 from clipfuse.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ class TimmFactory:
     specs: tuple[EncoderSpec, ...]
     folder: Path
 
-    def load(self, device: str, modalities: Sequence[Modality]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
         """Load with timm's own loader, the classifier left off.
 
         Raises:
             EncoderError: timm can't load it, or preprocesses otherwise than the spec says.
         """
-        if "image" not in modalities:
+        if not specs:
             return []
         from timm.data import create_transform, resolve_model_data_config
 
-        (spec,) = self.specs
+        (spec,) = specs
         try:
             model = self._create(pretrained=True)
             random = self._left_random(model)
@@ -105,6 +105,7 @@ def find_timm(name: str, target: str, precision: Precision) -> TimmFactory:
     if "architecture" not in config or not isinstance(published, dict):
         raise EncoderError(f"{files.config} has no 'architecture': not a configuration of timm")
     steps = {key: _test_time(published, key) for key in _DEFAULTS}
+    shapes = tensor_shapes(files.weights)
     spec = EncoderSpec(
         name=name,
         modality="image",
@@ -119,10 +120,20 @@ def find_timm(name: str, target: str, precision: Precision) -> TimmFactory:
         activation="as the architecture",
         preprocessing={**steps, "decoder": DECODER},
         precision=precision,
-        outputs=("pooled",),
+        shapes={"pooled": Shape(1, _width(config, published, shapes))},
+        parameters=count_parameters(shapes),
         pixels=math.prod(steps["input_size"][1:]),
     )
     return TimmFactory((spec,), files.config.parent)
+
+
+def _width(config: Mapping[str, Any], published: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """What the classifier reads: for some architectures that is not the ``num_features`` of the configuration."""
+    classifier = shapes.get(f"{published.get('classifier')}.weight")
+    width = classifier[1] if classifier is not None and len(classifier) > 1 else config.get("num_features")
+    if not isinstance(width, int):
+        raise EncoderError(f"{config['architecture']}: its configuration has no 'num_features'")
+    return width
 
 
 def _test_time(published: Mapping[str, Any], key: str) -> Any:
@@ -145,16 +156,14 @@ class _TimmImage:
             device,
             spec.precision,
         )
-        self.dims: Mapping[str, int] = self._pass.dims({"pixels": torch.zeros(1, *spec.preprocessing["input_size"])})
 
-    def prepare(self, item: Image.Image) -> torch.Tensor:
-        pixels: torch.Tensor = self._transform(item)
-        return pixels
+    def prepare(self, item: Image.Image) -> Prepared:
+        return Prepared(self._transform(item))
 
-    def collate(self, items: Sequence[torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         import torch
 
-        return {"pixels": torch.stack(list(items)).contiguous(memory_format=torch.channels_last)}
+        return {"pixels": torch.stack([item.value for item in items]).contiguous(memory_format=torch.channels_last)}
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         return self._pass(batch)

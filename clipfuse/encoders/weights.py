@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import socket
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from clipfuse.errors import ConfigError, EncoderError, WeightsMissing
 _CONNECT_SECONDS = 1.0
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _REASON_LENGTH = 300
+_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,30 @@ def in_short(error: Exception) -> str:
     """What a library said, on one line: theirs run over many."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in a safetensors file, read from its header.
+
+    Raises:
+        EncoderError: it can't be read, or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _HEADER_BYTES:
+                raise ValueError("its header is too long")
+            header = json.loads(file.read(length))
+            return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
+    except OSError as error:
+        raise EncoderError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise EncoderError(f"{path} is not a safetensors file ({error})", "Fetch it again, or convert it") from error
+
+
+def count_parameters(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """How many numbers these tensors hold."""
+    return sum(map(math.prod, shapes.values()))
 
 
 def file_digest(path: Path) -> str:

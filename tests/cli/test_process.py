@@ -91,7 +91,7 @@ def wait_for(found, process):
 def test_an_interruption_ends_extract_at_once_and_it_goes_on(cli, tmp_path):
     lines = "".join(f"{n},a picture of thing {n} beside thing {n + 1}\n" for n in range(60))
     (tmp_path / "texts.csv").write_text("id,caption\n" + lines)
-    arguments = ["extract", "texts.csv", "--shard-rows", "1", "--workers", "1"]
+    arguments = ["extract", "texts.csv", "--shard-rows", "1", "--threads", "1"]
     process = subprocess.Popen(
         [CLIPFUSE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -172,7 +172,7 @@ def loaded(model_name: Callable[[str], str]) -> Callable[[str], Loaded]:
     def load(which: str) -> Loaded:
         if which not in kept:
             factory = find_encoder(model_name(which))
-            encoders = factory.load("cpu", [spec.modality for spec in factory.specs])
+            encoders = factory.load("cpu", factory.specs)
             kept[which] = Loaded(model_name(which), factory, {one.spec.modality: one for one in encoders})
         return kept[which]
 
