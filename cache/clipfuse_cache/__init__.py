@@ -21,6 +21,7 @@ from clipfuse_cache.errors import (
     RowsMissing,
 )
 from clipfuse_cache.manifest import Manifest, Plan, ShardEntry, TableDescription
+from clipfuse_cache.merge import merge
 from clipfuse_cache.samples import Samples
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.share import Share
@@ -46,4 +47,5 @@ __all__ = [
     "Share",
     "TableDescription",
     "TableWriter",
+    "merge",
 ]
