@@ -102,9 +102,9 @@ def encode_pass(
     """
     writers = {(n, output): writer for n, job in enumerate(jobs) for output, writer in job.writers.items()}
     first = next(iter(writers.values()))
-    todo = _shards_to_do(writers)
     for writer in writers.values():
         writer.begin()
+    todo = _shards_to_do(writers)
     text = jobs[0].encoder.spec.modality == "text"
     total = sum(len(first.rows_of(first.plan.first_shard + number)) for number in todo)
     label = " + ".join(job.encoder.spec.name for job in jobs) + (", captions" if text else ", pictures")

@@ -21,8 +21,10 @@ from clipfuse_cache.errors import (
     RowsMissing,
 )
 from clipfuse_cache.manifest import Manifest, Plan, ShardEntry, TableDescription
+from clipfuse_cache.merge import merge
 from clipfuse_cache.samples import Samples
 from clipfuse_cache.shard import Shard
+from clipfuse_cache.share import Share
 from clipfuse_cache.table import Features, FeatureTable
 from clipfuse_cache.writer import TableWriter
 
@@ -42,6 +44,8 @@ __all__ = [
     "Samples",
     "Shard",
     "ShardEntry",
+    "Share",
     "TableDescription",
     "TableWriter",
+    "merge",
 ]

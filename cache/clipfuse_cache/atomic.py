@@ -15,10 +15,14 @@ from clipfuse_cache.errors import CacheError, DiskFull
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> bool:
     """Write ``data`` to ``path`` so that at any moment the old file or the new one is there, whole.
 
-    The bytes go to a temporary name in the same folder, are flushed to disk, and are renamed.
+    The bytes go to a temporary name in the same folder, are flushed to disk, and are renamed. Without ``replace`` a
+    file that is there already stays.
+
+    Returns:
+        Whether it was written: False where there was one and ``replace`` is off.
 
     Raises:
         DiskFull: no space (or a size limit); the temporary file is removed, the old one is untouched.
@@ -35,7 +39,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             while view:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
-            temporary.replace(path)
+            written = _put(temporary, path, replace=replace)
         finally:
             os.close(descriptor)
         _sync_folder(path.parent)
@@ -49,11 +53,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+    return written
 
 
-def write_json(path: Path, value: Any) -> None:
-    """``value`` as indented JSON (UTF-8), atomically. Raises as :func:`write_bytes` does."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, replace: bool = True) -> bool:
+    """``value`` as indented JSON (UTF-8), atomically. Returns and raises as :func:`write_bytes` does."""
+    return write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), replace=replace)
 
 
 def remove_stale_temporaries(folder: Path) -> None:
@@ -73,6 +78,20 @@ def _lock(descriptor: int) -> None:
     import fcntl  # not on Windows, where features can still be read
 
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _put(temporary: Path, path: Path, *, replace: bool) -> bool:
+    if not replace:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links on this file system: the folder's lock has to do
+            pass
+        else:
+            return True
+    temporary.replace(path)
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -88,6 +88,7 @@ class FeatureCache:
         *,
         shard_rows: int,
         batch_size: int,
+        compiled: bool = False,
     ) -> TableWriter:
         """A writer for the table with this fingerprint, whatever name it was first made under."""
         folder = self.root / "tables" / description.key
@@ -95,4 +96,6 @@ class FeatureCache:
             known = read_manifest(other) or read_plan(other)
             if known is not None and known.table.fingerprint == description.fingerprint:
                 folder = other
-        return TableWriter.open(folder, description, ids, digests, shard_rows=shard_rows, batch_size=batch_size)
+        return TableWriter.open(
+            folder, description, ids, digests, shard_rows=shard_rows, batch_size=batch_size, compiled=compiled
+        )

@@ -60,7 +60,8 @@ class TableDescription:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A complete shard: its index, size, SHA-256 (hex), rows, and how many of them are valid or failed."""
+    """A complete shard: its index, size, SHA-256 (hex), rows, how many of them are valid or failed, and by note how
+    many have it."""
 
     index: int
     bytes: int
@@ -68,6 +69,7 @@ class ShardEntry:
     rows: int
     valid: int
     failed: int
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,10 @@ class Plan:
     """Rows to encode, decided before the first of them is: a resume that finds it gives the same bytes.
 
     ``rows_digest`` (over ids and input digests, in order) says which rows; shards ``first_shard``,
-    ``first_shard + 1``, … hold ``shard_rows`` of them each, the last one the rest. ``kept`` are shards of earlier
-    plans that never became complete, because the data set changed under them: the manifest does not know them yet.
+    ``first_shard + 1``, … hold ``shard_rows`` of them each, the last one the rest. ``batch_size`` and ``compiled``
+    say how the forward pass runs, which moves the last bits of the numbers. ``kept`` are shards of earlier plans that
+    never became complete, because the data set or the batch size changed under them: the manifest does not know them
+    yet.
     """
 
     table: TableDescription
@@ -85,6 +89,7 @@ class Plan:
     first_shard: int
     shard_rows: int
     batch_size: int
+    compiled: bool = False
     kept: tuple[ShardEntry, ...] = ()
 
     @property
@@ -114,9 +119,9 @@ def shard_file(index: int) -> str:
     return f"shard-{index:06d}.h5"
 
 
-def write_plan(folder: Path, plan: Plan) -> None:
-    """Replace ``plan.json`` atomically."""
-    _write(folder / "plan.json", "clipfuse-plan", asdict(plan))
+def write_plan(folder: Path, plan: Plan, *, replace: bool = True) -> bool:
+    """Write ``plan.json`` atomically; without ``replace`` only where there is none. Returns whether it was written."""
+    return _write(folder / "plan.json", "clipfuse-plan", asdict(plan), replace=replace)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -163,14 +168,14 @@ def read_json(path: Path) -> Any:
         raise CacheError(f"can't read {path}: {error.strerror or error}") from error
 
 
-_TYPES = {"int": int, "str": str, "Mapping[str, Any]": dict}
+_TYPES = {"int": int, "str": str, "bool": bool, "Mapping[str, Any]": dict, "Mapping[str, int]": dict}
 _AT_LEAST_ONE = {"tokens", "dim", "shard_rows", "batch_size"}
 _FIX = "Delete it and run clipfuse extract again; finished shards are kept"
 
 
-def _write(path: Path, kind: str, value: dict[str, Any]) -> None:
+def _write(path: Path, kind: str, value: dict[str, Any], *, replace: bool = True) -> bool:
     value = {"format": kind, "version": VERSION, **value}
-    write_json(path, {**value, "sha256": fingerprint(value)})
+    return write_json(path, {**value, "sha256": fingerprint(value)}, replace=replace)
 
 
 def _read(path: Path, expected: str) -> dict[str, Any] | None:
@@ -211,9 +216,13 @@ def _build(kind: type[T], value: Any, path: Path) -> T:
         raise CacheCorrupt(f"{path}: expected an object with {', '.join(fields)}", _FIX)
     for name, declared in fields.items():
         wanted = _TYPES.get(declared.type)
-        if wanted is not None and (not isinstance(value[name], wanted) or isinstance(value[name], bool)):
+        # type() and not isinstance(): True is an int, too
+        if wanted is not None and type(value[name]) is not wanted:
             raise CacheCorrupt(f"{path}: {name} must be {declared.type}", _FIX)
         least = 1 if name in _AT_LEAST_ONE else 0
         if wanted is int and value[name] < least:
             raise CacheCorrupt(f"{path}: {name} must be at least {least}", _FIX)
+        counts = value[name].values() if declared.type == "Mapping[str, int]" else ()
+        if any(type(count) is not int or count < 1 for count in counts):
+            raise CacheCorrupt(f"{path}: {name} must be counts of at least 1", _FIX)
     return kind(**value)

@@ -28,6 +28,8 @@ class Shard:
         values: (rows, tokens, dim) float16 or float32; zeros where not valid.
         valid: (rows,) bool; False where the input was absent or could not be read.
         failures: row -> reason, for inputs that were there and could not be read.
+        notes: what was done to inputs that gave features ("truncated", "transparency laid on white") -> their rows,
+            ascending.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +37,7 @@ class Shard:
     values: NDArray[Any]
     valid: NDArray[np.bool_]
     failures: Mapping[int, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.ids)
@@ -49,6 +52,11 @@ class Shard:
                 f"{len(set(self.ids))} ids for {rows} rows, digests {self.digests.shape}, values {self.values.shape}, "
                 f"valid {self.valid.shape}"
             )
+        named = {*self.failures, *(row for noted in self.notes.values() for row in noted)}
+        if named and not 0 <= min(named) <= max(named) < rows:
+            raise ValueError(f"failures and notes name rows {min(named)} to {max(named)} of {rows}")
+        if any(not noted or list(noted) != sorted(set(noted)) for noted in self.notes.values()):
+            raise ValueError("the rows of a note must be ascending, and there must be some")
 
 
 def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> bytes:
@@ -62,6 +70,7 @@ def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> bytes:
         raise CacheError(f"features of row {shard.ids[row]!r} are not finite as {shard.values.dtype}")
     ids, id_offsets = hdf5.pack_strings([name.encode() for name in shard.ids])
     failures = json.dumps([[row, reason] for row, reason in sorted(shard.failures.items())]).encode()
+    notes = json.dumps([[word, list(map(int, rows))] for word, rows in sorted(shard.notes.items())]).encode()
     return hdf5.build(
         {"format": FORMAT, "version": VERSION, "fingerprint": fingerprint, "index": index},
         {
@@ -71,6 +80,7 @@ def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> bytes:
             "values": shard.values,
             "valid": shard.valid.astype(np.uint8),
             "failures": np.frombuffer(failures, dtype=np.uint8),
+            "notes": np.frombuffer(notes, dtype=np.uint8),
         },
     )
 
@@ -104,9 +114,23 @@ def decode_shard(
         values = reader.dataset("values", dtype, (rows, tokens, dim))
         valid = reader.dataset("valid", "uint8", (rows,))
         failures = reader.dataset("failures", "uint8", (None,))
+        notes = reader.dataset("notes", "uint8", (None,))
     try:
         names = tuple(hdf5.unpack_strings(ids, id_offsets))
-        reasons = {int(row): str(reason) for row, reason in json.loads(failures.tobytes())}
-        return Shard(names, digests, values, valid.astype(np.bool_), reasons)
+        reasons = {_row(row): _word(reason) for row, reason in json.loads(failures.tobytes())}
+        noted = {_word(word): tuple(map(_row, rows)) for word, rows in json.loads(notes.tobytes())}
+        return Shard(names, digests, values, valid.astype(np.bool_), reasons, noted)
     except (ValueError, TypeError, RecursionError) as error:
-        raise reader.corrupt(f"ids or failures can't be decoded ({error})") from error
+        raise reader.corrupt(f"ids, failures or notes can't be decoded ({error})") from error
+
+
+def _row(value: Any) -> int:
+    if type(value) is not int:  # True is an int, too
+        raise ValueError(f"{value!r} is not a row")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a string")
+    return value

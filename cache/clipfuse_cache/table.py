@@ -113,6 +113,22 @@ class FeatureTable:
                         found[name] = shard.failures[row]
         return found
 
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """id -> what was done to its input ("truncated", ...), in the words' order. Reads the shards that have any."""
+        found: dict[str, tuple[str, ...]] = {}
+        for entry in self.manifest.shards:
+            if entry.notes or found:  # a later shard can hold the same row without its note
+                shard = self._read(entry)
+                words: dict[int, tuple[str, ...]] = {}
+                for word, rows in sorted(shard.notes.items()):
+                    for row in rows:
+                        words[row] = (*words.get(row, ()), word)
+                for row, name in enumerate(shard.ids):
+                    found.pop(name, None)
+                    if row in words:
+                        found[name] = words[row]
+        return found
+
     def _read(self, entry: ShardEntry) -> Shard:
         return read_shard(self.folder, self.description, entry.index, entry.sha256)[1]
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from clipfuse_cache.atomic import remove_stale_temporaries, write_bytes
-from clipfuse_cache.errors import CacheCorrupt, FingerprintMismatch
+from clipfuse_cache.errors import CacheCorrupt, CacheError, FingerprintMismatch
 from clipfuse_cache.fingerprint import difference, rows_digest
+from clipfuse_cache.lock import locked
 from clipfuse_cache.manifest import (
     Manifest,
     Plan,
@@ -22,6 +23,7 @@ from clipfuse_cache.manifest import (
     write_plan,
 )
 from clipfuse_cache.shard import Shard, encode_shard
+from clipfuse_cache.share import Share
 from clipfuse_cache.table import FeatureTable, file_size, read_shard
 
 
@@ -31,6 +33,7 @@ class TableWriter:
     Usage::
 
         writer = TableWriter.open(folder, description, ids, digests, shard_rows=2048, batch_size=64)
+        writer.begin()
         for index in writer.missing():          # shards that are not on disk yet
             rows = writer.rows_of(index)        # positions in ``ids``
             writer.write(index, Shard(...))
@@ -38,16 +41,20 @@ class TableWriter:
 
     Rows that the table already holds for the same input are not planned again; a row with another input digest
     is planned again (``stale``), and so is a row of a shard that is missing or damaged.
+
+    Several processes may work on one table at once, if they want the same rows: the first that begins writes the
+    plan, the others take it. Each makes its share of the shards, or all that are missing: whoever comes later writes
+    the same bytes again. One of them, or :func:`clipfuse_cache.merge`, commits.
     """
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, plan: Plan, ids: Sequence[str], digests: Sequence[bytes]
-    ) -> None:
+    def __init__(self, folder: Path, plan: Plan, ids: Sequence[str], digests: Sequence[bytes]) -> None:
         self.folder = folder
         self.plan = plan
         self.stale: tuple[str, ...] = ()
         self.damaged: tuple[str, ...] = ()
-        self._manifest = manifest
+        self._description = plan.table
+        self._manifest = Manifest(plan.table, "", 0, ())
+        self._found: Plan | None = None  # plan.json, as far as this writer knows
         self._ids = ids
         self._digests = digests
         self._inputs = rows_digest(ids, digests)
@@ -64,26 +71,47 @@ class TableWriter:
         *,
         shard_rows: int,
         batch_size: int,
+        compiled: bool = False,
     ) -> TableWriter:
         """Look at what is on disk and decide what is left to do; nothing is written yet.
+
+        An interrupted plan for the same rows goes on with its own ``shard_rows``, ``batch_size`` and ``compiled``.
 
         Raises:
             FingerprintMismatch: the folder holds a table of other settings.
             CacheCorrupt: its manifest or plan can't be read.
         """
-        manifest = read_manifest(folder) or Manifest(description, "", 0, ())
-        _check_settings(folder, description, manifest.table)
-        writer = cls(folder, manifest, Plan(manifest.table, 0, "", 0, shard_rows, batch_size), ids, digests)
-        if FeatureTable(folder, manifest).is_complete_for(writer._inputs):
-            writer._entries = {entry.index: entry for entry in manifest.shards}
-        else:
-            writer._decide()
+        writer = cls(folder, Plan(description, 0, "", 0, shard_rows, batch_size, compiled), ids, digests)
+        writer._look()
         return writer
 
-    def _decide(self) -> None:
-        found = read_plan(self.folder)
-        if found is not None:
-            _check_settings(self.folder, self.plan.table, found.table)
+    def replan(self, batch_size: int) -> None:
+        """Go on with another batch size than the interrupted plan's, because there is no memory for that one.
+
+        Call it before :meth:`begin`. Finished shards stay; the rows that are left are planned anew.
+        """
+        if batch_size != self.plan.batch_size:
+            self.plan = replace(self.plan, batch_size=batch_size)
+            self._look(follow=False)
+
+    def _look(self, *, follow: bool = True) -> None:
+        """``follow``: go on with a plan that is on disk, where it is for these rows."""
+        self._manifest = read_manifest(self.folder) or Manifest(self._description, "", 0, ())
+        self._found = read_plan(self.folder)
+        for known in (self._manifest, self._found):
+            if known is not None:
+                _check_settings(self.folder, self._description, known.table)
+        self.plan = replace(self.plan, table=self._manifest.table, rows=0, rows_digest="", first_shard=0, kept=())
+        self.stale = self.damaged = ()
+        self._rows = []
+        self._entries = {}
+        if FeatureTable(self.folder, self._manifest).is_complete_for(self._inputs):
+            self._entries = {entry.index: entry for entry in self._manifest.shards}
+        else:
+            self._decide(follow=follow)
+
+    def _decide(self, *, follow: bool) -> None:
+        found = self._found
         known = {entry.index: entry for entry in (*(found.kept if found else ()), *self._manifest.shards)}
         held: dict[str, bytes] = {}
         for index in sorted(known):
@@ -92,14 +120,15 @@ class TableWriter:
         # past all known ones: what the manifest on disk knows by a name is not replaced by something else
         first = max(*known, -1, found.first_shard - 1 if found else -1) + 1
         wanted = self._plan_missing(held, first)
-        if found is not None and found == replace(
+        fits = found is not None and found == replace(
             found, rows=wanted.rows, rows_digest=wanted.rows_digest, first_shard=wanted.first_shard
-        ):
+        )
+        if found is not None and fits and follow:
             # an interrupted plan goes on with its own shard and batch sizes, or the bytes would differ
             self.plan = found
             return
         if found is not None or not self._manifest.shards:
-            # the data set changed under a plan, or the manifest was lost: keep what was made
+            # the data set or the batch size changed under a plan, or the manifest was lost: keep what was made
             for index in sorted(self._on_disk() - known.keys()):
                 if (found is None or index in found.shards) and self._take_over(index, None, held):
                     first = max(first, index + 1)
@@ -140,13 +169,35 @@ class TableWriter:
         return self.plan.rows
 
     def begin(self) -> None:
-        """Write the plan. Do it before the first shard."""
-        remove_stale_temporaries(self.folder)
-        write_plan(self.folder, self.plan)
+        """Write the plan. Do it before the first shard, and before asking what is missing.
 
-    def missing(self) -> list[int]:
-        """Planned shards that are not on disk, or not as the plan wants them."""
-        return [index for index in self.plan.shards if self._entry_on_disk(index) is None]
+        Where another process has begun the same rows since :meth:`open`, its plan is taken: ``plan`` may change.
+
+        Raises:
+            CacheError: since :meth:`open` another process has begun to extract other rows into this table.
+            DiskFull: the plan could not be written.
+        """
+        with locked(self.folder):
+            remove_stale_temporaries(self.folder)
+            manifest = read_manifest(self.folder) or Manifest(self._description, "", 0, ())
+            if (read_plan(self.folder), manifest) != (self._found, self._manifest):
+                self._look_again()
+            if self.plan.rows and self.plan != self._found:
+                if write_plan(self.folder, self.plan, replace=self._found is not None):
+                    self._found = self.plan
+                else:  # there are no locks here, and another process was quicker
+                    self._look_again()
+
+    def _look_again(self) -> None:
+        before = self._found
+        self._look()
+        if self._found not in (None, before, self.plan):
+            raise self._not_alone()
+
+    def missing(self, share: Share | None = None) -> list[int]:
+        """Planned shards, all or those of one worker, that are not on disk, or not as the plan wants them."""
+        wanted = [x for x in self.plan.shards if share is None or share.holds(x - self.plan.first_shard)]
+        return [index for index in wanted if self._entry_on_disk(index) is None]
 
     def rows_of(self, index: int) -> list[int]:
         """Positions (in the ids given) of the rows of shard ``index``."""
@@ -157,6 +208,7 @@ class TableWriter:
 
         Raises:
             DiskFull, CacheError: it could not be written; earlier shards stay.
+            CacheError: another process has begun to extract other rows into this table.
             ValueError: the shard does not hold the planned rows in the table's shape and dtype.
         """
         about = self.plan.table
@@ -168,29 +220,53 @@ class TableWriter:
                 f"the table is {about.dtype} {(about.tokens, about.dim)}"
             )
         data = encode_shard(shard, fingerprint=about.fingerprint, index=index)
-        write_bytes(self.folder / shard_file(index), data)
-        self._entries[index] = _entry(index, data, shard)
+        with locked(self.folder, shared=True):
+            if self._committed() is None:
+                write_bytes(self.folder / shard_file(index), data)
+                self._entries[index] = _entry(index, data, shard)
 
     def commit(self) -> FeatureTable:
         """Write the manifest, last. Every planned shard must be on disk.
 
         Raises:
             CacheCorrupt: a planned shard is missing.
+            CacheError: another process has begun to extract other rows into this table.
         """
-        for index in self.plan.shards:
-            entry = self._entry_on_disk(index)
-            if entry is None:
-                raise CacheCorrupt(f"{self.folder / shard_file(index)} is missing", "Run clipfuse extract again")
-            self._entries[index] = entry
-        shards = tuple(self._entries[index] for index in sorted(self._entries))
-        manifest = Manifest(self.plan.table, self._inputs, len(self._ids), shards)
-        write_manifest(self.folder, manifest)
-        (self.folder / "plan.json").unlink(missing_ok=True)
-        kept = {shard_file(entry.index) for entry in shards}
-        for path in self.folder.glob("shard-*.h5"):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-        return FeatureTable(self.folder, manifest)
+        with locked(self.folder):
+            committed = self._committed()
+            if committed is not None:
+                return FeatureTable(self.folder, committed)
+            for index in self.plan.shards:
+                self._entries.pop(index, None)  # another worker may have written it since: what is there now counts
+                if self._entry_on_disk(index) is None:
+                    raise CacheCorrupt(f"{self.folder / shard_file(index)} is missing", "Run clipfuse extract again")
+            shards = tuple(self._entries[index] for index in sorted(self._entries))
+            manifest = Manifest(self.plan.table, self._inputs, len(self._ids), shards)
+            write_manifest(self.folder, manifest)
+            (self.folder / "plan.json").unlink(missing_ok=True)
+            kept = {shard_file(entry.index) for entry in shards}
+            for path in self.folder.glob("shard-*.h5"):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+            return FeatureTable(self.folder, manifest)
+
+    def _committed(self) -> Manifest | None:
+        """The manifest, if another worker of this plan has written it meanwhile. Raises CacheError where the plan on
+        disk is no longer the one that this writer works on."""
+        found = read_plan(self.folder)
+        if found == self._found:
+            return None
+        manifest = read_manifest(self.folder)
+        if found is None and manifest is not None and manifest.inputs == self._inputs:
+            return manifest
+        raise self._not_alone()
+
+    def _not_alone(self) -> CacheError:
+        return CacheError(
+            f"{self.folder}: plan.json is no longer the plan of this extraction; another extraction of other rows, or "
+            "with other batches, is at work there",
+            "Let it finish and run the same command again; finished shards are kept",
+        )
 
     def _entry_on_disk(self, index: int) -> ShardEntry | None:
         """The entry of a planned shard if its file holds exactly the planned rows."""
@@ -239,4 +315,5 @@ def _entry(index: int, data: bytes, shard: Shard) -> ShardEntry:
         rows=len(shard.ids),
         valid=int(shard.valid.sum()),
         failed=len(shard.failures),
+        notes={word: len(rows) for word, rows in sorted(shard.notes.items())},
     )

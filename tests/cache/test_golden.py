@@ -28,6 +28,12 @@ def test_todays_reader_reads_the_golden_table(toy, tmp_path):
     table = toy.check(GOLDEN / "table", texts(toy))
     assert table.description == about(toy)
     assert table.manifest.rows == 7
+    assert table.notes() == {
+        "row-0": ("blanks removed",),
+        "row-1": ("blanks removed",),
+        "row-2": ("blanks removed", "truncated"),
+        "row-4": ("blanks removed",),
+    }
     assert [(entry.index, entry.rows, entry.valid, entry.failed) for entry in table.manifest.shards] == [
         (0, 4, 3, 0),
         (1, 3, 2, 1),

@@ -26,7 +26,9 @@ def shards(draw):
     values[~valid] = 0
     failed = [row for row in range(rows) if not valid[row]]
     failures = draw(st.dictionaries(st.sampled_from(failed), names)) if failed else {}
-    return Shard(tuple(ids), draw(arrays("uint8", (rows, 16))), values, valid, failures)
+    some_rows = st.sets(st.integers(0, rows - 1), min_size=1).map(lambda found: tuple(sorted(found)))
+    notes = draw(st.dictionaries(names, some_rows, max_size=3))
+    return Shard(tuple(ids), draw(arrays("uint8", (rows, 16))), values, valid, failures, notes)
 
 
 def encode(shard, fingerprint=PRINT, index=3):
@@ -40,7 +42,8 @@ def decode(data, shard, **changes):
 
 
 def same(one, other):
-    return (one.ids, dict(one.failures)) == (other.ids, dict(other.failures)) and all(
+    words = [(x.ids, dict(x.failures), dict(x.notes)) for x in (one, other)]
+    return words[0] == words[1] and all(
         (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
         for a, b in [(one.digests, other.digests), (one.values, other.values), (one.valid, other.valid)]
     )
@@ -56,7 +59,8 @@ def shard(toy):
 def test_round_trip_is_exact_and_equal_shards_give_equal_bytes(shard):
     data = encode(shard)
     assert same(decode(data, shard), shard)
-    copy = replace(shard, values=shard.values.copy(), failures=dict(reversed(list(shard.failures.items()))))
+    backwards = {name: dict(reversed(getattr(shard, name).items())) for name in ("failures", "notes")}
+    copy = replace(shard, values=shard.values.copy(), **backwards)
     assert encode(copy) == data
 
 
@@ -100,6 +104,38 @@ def test_parts_must_fit_each_other_and_ids_be_unique(shard):
     ):
         with pytest.raises(ValueError, match="digests"):
             replace(shard, **change)
+    for change in (
+        {"failures": {9: "no such row"}},
+        {"failures": {-1: "no such row"}},
+        {"notes": {"truncated": (3, 9)}},
+        {"notes": {"truncated": (4, 3)}},
+        {"notes": {"truncated": (3, 3)}},
+        {"notes": {"truncated": ()}},
+    ):
+        with pytest.raises(ValueError, match="note"):
+            replace(shard, **change)
+
+
+HOSTILE_JSON = (
+    b"", b"null", b"7", b"{}x", b"[[0]]", b"[[0, 1]]", b'[["0", "why"]]', b"[[true, \"why\"]]", b'[[0.0, "why"]]',
+    b'[[9, "why"]]', b'[[-1, "why"]]', b'[["truncated", [9]]]', b'[["truncated", [true]]]', b'[["truncated", [1, 0]]]',
+    b'[["truncated", [0, 0]]]', b'[["truncated", []]]', b'[["truncated", "12"]]', b'[[3, [1]]]', b"[" * 100_000,
+    b'[["truncated", [1' + b"0" * 5000 + b"]]]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", ["failures", "notes"])
+@pytest.mark.parametrize("text", HOSTILE_JSON, ids=lambda text: repr(text[:24]))
+def test_failures_and_notes_that_make_no_sense_are_refused(shard, dataset, text):
+    with hdf5.Reader(encode(shard), "shard") as reader:
+        shapes = {"ids": "uint8", "id_offsets": "uint64", "valid": "uint8", "failures": "uint8", "notes": "uint8"}
+        found = {name: reader.dataset(name, dtype, (None,)) for name, dtype in shapes.items()}
+        found |= {"digests": shard.digests, "values": shard.values, dataset: np.frombuffer(text, np.uint8)}
+        header = {name: reader.attribute(name) for name in ("format", "version", "fingerprint", "index")}
+    assert same(decode(hdf5.build(header, found | {dataset: np.frombuffer(b"[]", np.uint8)}), shard),
+                replace(shard, **{dataset: {}}))  # fmt: skip
+    with pytest.raises(CacheCorrupt, match=r"shard\.h5: (ids, failures or notes|dataset)"):
+        decode(hdf5.build(header, found), shard)
 
 
 def test_every_dataset_is_checksummed_and_no_string_has_variable_length(shard):
@@ -108,7 +144,7 @@ def test_every_dataset_is_checksummed_and_no_string_has_variable_length(shard):
     import h5py
 
     with h5py.File(io.BytesIO(encode(shard)), "r") as file:
-        assert sorted(file) == ["digests", "failures", "id_offsets", "ids", "valid", "values"]
+        assert sorted(file) == ["digests", "failures", "id_offsets", "ids", "notes", "valid", "values"]
         assert all(file[name].fletcher32 and file[name].dtype.kind in "uf" for name in file)
         assert all(file.attrs.get_id(name).dtype.kind in "iS" for name in file.attrs)
 

@@ -62,6 +62,24 @@ def test_failures_reads_only_what_it_must(toy, tmp_path):
     assert FeatureTable.open(tmp_path).failures() == {"d": "can't be read"}
 
 
+def test_notes_follow_the_last_shard_of_a_row_and_only_what_must_be_is_read(toy, tmp_path):
+    texts = dict.fromkeys("abcdefgh", "fine") | {"d": "cut 2", "e": "two blanks here 2", "h": "cut 2"}
+    texts = {name: f"{name}{text}" for name, text in texts.items()}
+    toy.extract(tmp_path, texts, shard_rows=2)
+    toy.extract(tmp_path, texts | {"d": "now fine", "h": "blanks in here 2"}, shard_rows=2)
+    table = FeatureTable.open(tmp_path)
+    assert [entry.notes for entry in table.manifest.shards] == [
+        {},
+        {"truncated": 1},
+        {"blanks removed": 1, "truncated": 1},
+        {"truncated": 1},
+        {"blanks removed": 1, "truncated": 1},
+    ]
+    (tmp_path / "shard-000000.h5").unlink()
+    both = ("blanks removed", "truncated")
+    assert table.notes() == {"e": both, "h": both}
+
+
 def test_an_unfinished_or_absent_table_is_missing(toy, tmp_path):
     toy.extract(tmp_path / "begun", toy.inputs(12), stop_after=2)
     for folder in (tmp_path / "begun", tmp_path / "nowhere"):

@@ -38,6 +38,13 @@ def every_state(toy, folder):
     states.append(toy.files(folder))
 
 
+def fill(toy, writer, texts, indices=None):
+    """Write these of the writer's shards; all that are missing for None."""
+    for index in writer.missing() if indices is None else indices:
+        ids = [list(texts)[row] for row in writer.rows_of(index)]
+        writer.write(index, toy.make_shard({name: texts[name] for name in ids}, writer.plan.table))
+
+
 def test_plan_shards_manifest_in_that_order(toy, tmp_path):
     with every_state(toy, tmp_path) as states:
         toy.extract(tmp_path, toy.inputs(10))
@@ -110,6 +117,59 @@ def test_work_under_way_survives_an_edited_data_set_and_kills_after_it(toy, tmp_
         todo = toy.extract(folder, after)
         assert set(todo) <= set(encoded)  # never a finished row again
         assert toy.files(folder) == whole
+
+
+def test_a_plan_keeps_whether_the_forward_pass_is_compiled(toy, tmp_path):
+    texts = toy.inputs(12)
+    writer = toy.open_writer(tmp_path, texts, compiled=True)
+    writer.begin()
+    assert read_plan(tmp_path).compiled
+    assert toy.open_writer(tmp_path, texts, compiled=False).plan == writer.plan
+    toy.extract(tmp_path / "another", texts, stop_after=1)
+    assert not toy.open_writer(tmp_path / "another", texts, compiled=True).plan.compiled
+
+
+def test_the_rest_of_an_interrupted_plan_goes_on_with_another_batch_size(toy, tmp_path):
+    texts, folder = toy.inputs(24), tmp_path / "table"
+    toy.extract(folder, texts, stop_after=3, batch_size=16)
+    before = toy.files(folder)
+    with every_state(toy, folder) as states:
+        writer = toy.open_writer(folder, texts, shard_rows=9, batch_size=99, compiled=True)
+        assert writer.plan.batch_size == 16
+        writer.replan(8)
+        assert toy.files(folder) == before  # nothing is written before begin
+        writer.begin()
+        assert (writer.plan.batch_size, writer.plan.shard_rows, writer.plan.compiled) == (8, 4, False)
+        assert [entry.index for entry in writer.plan.kept] == [0, 1, 2]
+        assert writer.missing() == [3, 4, 5]
+        fill(toy, writer, texts)
+        writer.commit()
+    whole = toy.files(folder)
+    toy.check(folder, texts)
+    assert {name: whole[name] for name in before if name != "plan.json"}.items() <= before.items()
+    for state in states:  # killed at any point, and run again as before
+        toy.restore(folder, state)
+        writer = toy.open_writer(folder, texts, batch_size=16)
+        if writer.plan.batch_size == 16:
+            writer.replan(8)
+        writer.begin()
+        fill(toy, writer, texts)
+        writer.commit()
+        assert toy.files(folder) == whole
+
+
+def test_planning_with_the_same_batch_size_or_without_a_plan_changes_nothing_else(toy, tmp_path):
+    texts = toy.inputs(12)
+    writer = toy.open_writer(tmp_path, texts, batch_size=4)
+    fresh = writer.plan
+    writer.replan(4)
+    assert writer.plan == fresh
+    writer.replan(2)
+    assert writer.plan == replace(fresh, batch_size=2)
+    toy.extract(tmp_path, texts)
+    complete = toy.open_writer(tmp_path, texts)
+    complete.replan(1)
+    assert (complete.new_rows, complete.missing()) == (0, [])
 
 
 def test_work_under_way_survives_several_edits(toy, tmp_path):

@@ -64,13 +64,26 @@ def make_shard(texts, about):
         values=np.stack([values for values, _ in made]),
         valid=np.array([valid for _, valid in made]),
         failures={row: "can't be read" for row, text in enumerate(texts.values()) if text.startswith("broken")},
+        notes=notes_of(texts),
     )
 
 
-def open_writer(folder, texts, about=None, shard_rows=4, batch_size=2):
+def notes_of(texts):
+    """note -> rows: "truncated" where a text ends in 2, and "blanks removed" where there are two of them or more."""
+    readable = [(row, text) for row, text in enumerate(texts.values()) if text and not text.startswith("broken")]
+    notes = {
+        "truncated": tuple(row for row, text in readable if text.endswith("2")),
+        "blanks removed": tuple(row for row, text in readable if text.count(" ") > 1),
+    }
+    return {word: rows for word, rows in notes.items() if rows}
+
+
+def open_writer(folder, texts, about=None, shard_rows=4, batch_size=2, compiled=False):
     digests = [digest_of(text) for text in texts.values()]
     about = about or description()
-    return TableWriter.open(folder, about, tuple(texts), digests, shard_rows=shard_rows, batch_size=batch_size)
+    return TableWriter.open(
+        folder, about, tuple(texts), digests, shard_rows=shard_rows, batch_size=batch_size, compiled=compiled
+    )
 
 
 def extract(folder, texts, about=None, shard_rows=4, batch_size=2, stop_after=None, on_shard=None):
@@ -102,6 +115,11 @@ def check(folder, texts):
         assert np.array_equal(found.values[row], values)
     broken = {name for name, text in texts.items() if text.startswith("broken")}
     assert {name for name in table.failures() if name in texts} == broken
+    noted = {}
+    for word, rows in sorted(notes_of(texts).items()):
+        for row in rows:
+            noted[list(texts)[row]] = (*noted.get(list(texts)[row], ()), word)
+    assert {name: words for name, words in table.notes().items() if name in texts} == noted
     digests = table.input_digests()
     assert {name: digests[name] for name in texts} == {name: digest_of(text) for name, text in texts.items()}
     return table
