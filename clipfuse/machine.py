@@ -31,7 +31,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "processor": _processor(),
         "cores": cpu_count(),
-        "memory": _memory(),
+        "memory": memory_bytes(),
         "device": device_name(device),
         "libraries": library_versions(),
     }
@@ -76,7 +76,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
+    """The machine's memory, 0 where it can't be found out."""
     try:
         first = Path("/proc/meminfo").read_text().splitlines()[0]
         return int(first.split()[1]) * 1024

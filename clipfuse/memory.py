@@ -1,4 +1,4 @@
-"""Keeping freed memory, which makes forward passes on the processor several times faster."""
+"""Memory of forward passes: keeping it, and running out of it."""
 
 from __future__ import annotations
 
@@ -23,3 +23,14 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, _NEVER)
     mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a forward pass failed for want of memory, on a GPU or on the processor."""
+    # by name: knowing torch's class would mean importing torch
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+        or "out of memory" in str(error)
+    )

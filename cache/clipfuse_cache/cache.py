@@ -80,6 +80,10 @@ class FeatureCache:
             f"{self.root} holds no {wanted.name}", f"Run clipfuse extract --encoder {wanted.encoder_name}"
         )
 
+    def has_begun(self, fingerprint: str) -> bool:
+        """Whether the table with this fingerprint is here, complete or not."""
+        return any((self.root / "tables").glob(f"*-{fingerprint[:12]}/*.json"))
+
     def writer(
         self,
         description: TableDescription,

@@ -164,6 +164,11 @@ class TableWriter:
         return {int(name) for name in names if name.isascii() and name.isdigit()}
 
     @property
+    def resumes(self) -> bool:
+        """Whether the plan is one that an earlier or another process has begun."""
+        return self._found is not None and self.plan == self._found
+
+    @property
     def new_rows(self) -> int:
         """How many rows the plan holds."""
         return self.plan.rows

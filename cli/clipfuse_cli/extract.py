@@ -45,7 +45,7 @@ def extract(
     """
     from clipfuse.data import concatenate, load_dataset
     from clipfuse.data.ledger import write_ledger
-    from clipfuse.encoders import Precision, find_encoder
+    from clipfuse.encoders import find_encoder
     from clipfuse.extract import ExtractOptions
     from clipfuse.extract import extract as run_extract
     from clipfuse.machine import choose_device
@@ -81,14 +81,18 @@ def extract(
     )
     stage = config.extract
     chosen = choose_device(config.device)
-    compute: Precision = "float32" if chosen == "cpu" else "bfloat16"
-    if stage.precision != "auto":
-        compute = stage.precision
-    factories = [find_encoder(name, precision=compute) for name in dict.fromkeys(stage.encoders)]
+    factories = [find_encoder(name) for name in dict.fromkeys(stage.encoders)]
     datasets = [load_dataset(one) for one in o.loaded_tables(config)]
     dataset = concatenate(datasets)
     where = FeatureCache(o.cache_path(config, cache))
-    extract_options = ExtractOptions(chosen, stage.storage, stage.shard_rows, stage.batch_size, stage.threads)
+    extract_options = ExtractOptions(
+        device=chosen,
+        storage=stage.storage,
+        precision=stage.precision,
+        shard_rows=stage.shard_rows,
+        batch_size=stage.batch_size,
+        threads=stage.threads,
+    )
     with progress_bar() as progress:
         report = run_extract(factories, dataset, where, extract_options, progress)
     write_ledger(where.ledger, report.ledger)

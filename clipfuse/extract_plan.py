@@ -1,0 +1,168 @@
+"""What an extraction has to make: feature tables, their writers, encoders, batch sizes, and who can share a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Storage
+from clipfuse.inputs import Progress, cpu_count
+from clipfuse.machine import device_name, library_versions
+from clipfuse.precision import settle_precision
+from clipfuse.probe import default_batch_size, largest_batch
+from clipfuse.shard_work import EncodeJob
+from clipfuse_cache import FeatureCache, FeatureTable, Share, TableWriter
+from clipfuse_cache.fingerprint import NO_DIGEST, rows_digest
+
+MODALITIES: tuple[Modality, ...] = ("image", "text")
+READ_AHEAD = 2
+"""Batches that are prepared beyond those that threads are at work on."""
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How to extract. Of these ``storage`` and ``precision`` are part of a table's fingerprint, and views are tables
+    of their own; the others change the features by rounding at most.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        storage: dtype of the features on disk.
+        precision: what forward passes compute in; "auto" is settled once for each table (see ``settle_precision``),
+            None takes each encoder's own.
+        shard_rows: rows of a shard; a kill loses the shards in flight.
+        batch_size: rows of one forward pass, captions counted as 32 tokens each; None finds it. An interrupted
+            extraction goes on with the size that it was planned with, unless one is given here.
+        threads: threads that read, decode and transform; None takes one per processor.
+        share: this process's part of the shards, where several processes or machines work on one cache.
+    """
+
+    device: str = "cpu"
+    storage: Storage = "float16"
+    precision: Precision | Literal["auto"] | None = None
+    shard_rows: int = 2048
+    batch_size: int | None = None
+    threads: int | None = None
+    share: Share | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class WantedStream:
+    """One output of one encoder that is to be extracted. ``spec``: the factory's, its precision settled."""
+
+    factory: EncoderFactory
+    spec: EncoderSpec
+    output: str
+
+
+def wanted_streams(
+    factories: Sequence[EncoderFactory],
+    digests: Mapping[Modality, Sequence[bytes]],
+    cache: FeatureCache,
+    options: ExtractOptions,
+) -> list[WantedStream]:
+    """Every output that has something to read; an encoder that is asked for under two names counts once."""
+    rows = {modality: len({*those} - {NO_DIGEST}) for modality, those in digests.items()}
+    found: dict[str, WantedStream] = {}
+    for factory in factories:
+        specs = [spec for spec in factory.specs if rows[spec.modality]]
+        if options.precision == "auto":
+            specs = settle_precision(factory, specs, rows, cache, options.storage, options.device)
+        elif options.precision is not None:
+            specs = [replace(spec, precision=options.precision) for spec in specs]
+        for spec in specs:
+            for output in spec.outputs:
+                found.setdefault(spec.fingerprint(output, options.storage), WantedStream(factory, spec, output))
+    return list(found.values())
+
+
+def complete_tables(
+    cache: FeatureCache,
+    streams: Sequence[WantedStream],
+    ids: Sequence[str],
+    digests: Mapping[Modality, Sequence[bytes]],
+    storage: Storage,
+) -> dict[WantedStream, FeatureTable]:
+    """The tables that hold every one of these rows already; found, and told of the rows, without loading weights."""
+    inputs = {modality: rows_digest(ids, digests[modality]) for modality in digests}
+    known = {table.description.fingerprint: table for table in cache.tables()}
+    found = {}
+    for one in streams:
+        table = known.get(one.spec.fingerprint(one.output, storage))
+        if table is not None and table.is_complete_for(inputs[one.spec.modality]):
+            found[one] = table
+    return found
+
+
+def open_writers(
+    streams: Sequence[WantedStream],
+    cache: FeatureCache,
+    ids: Sequence[str],
+    digests: Mapping[Modality, Sequence[bytes]],
+    options: ExtractOptions,
+) -> dict[WantedStream, TableWriter]:
+    """A writer for each stream's table, with the plan that is on disk or a new one. Raises CacheError."""
+    provenance = {"device": device_name(options.device), "libraries": library_versions()}
+    return {
+        one: cache.writer(
+            one.spec.describe(one.output, options.storage, provenance),
+            ids,
+            digests[one.spec.modality],
+            shard_rows=options.shard_rows,
+            batch_size=options.batch_size or default_batch_size(one.spec.pixels),
+        )
+        for one in streams
+    }
+
+
+def load_encoders(
+    streams: Sequence[WantedStream], options: ExtractOptions, progress: Progress
+) -> dict[EncoderSpec, Encoder]:
+    """The encoders that these streams need, each model's weights loaded once. Raises EncoderError."""
+    encoders: dict[EncoderSpec, Encoder] = {}
+    for factory in {id(one.factory): one.factory for one in streams}.values():
+        specs = list(dict.fromkeys(one.spec for one in streams if one.factory is factory))
+        progress(f"loading {specs[0].name}", 0, 0)
+        encoders |= {encoder.spec: encoder for encoder in factory.load(options.device, specs)}
+    return encoders
+
+
+def settle_batch_sizes(
+    writers: Mapping[WantedStream, TableWriter],
+    unfinished: Sequence[WantedStream],
+    encoders: Mapping[EncoderSpec, Encoder],
+    options: ExtractOptions,
+) -> None:
+    """Decide on a batch size for what has none planned yet: one for all encoders of a modality, to share a pass."""
+    for modality in MODALITIES:
+        those = [one for one in unfinished if one.spec.modality == modality]
+        if options.batch_size is not None:
+            size = options.batch_size
+        else:
+            those = [one for one in those if not writers[one].resumes]
+            if options.device != "cpu":
+                ahead = (options.threads or cpu_count()) + READ_AHEAD
+                sizes = [largest_batch(encoders[one.spec], options.device, ahead) for one in those]
+            else:
+                sizes = [default_batch_size(one.spec.pixels) for one in those]
+            size = min(sizes, default=1)
+        for one in those:
+            if writers[one].plan.batch_size != size:
+                writers[one].replan(size)
+
+
+def group_jobs(
+    writers: Mapping[WantedStream, TableWriter],
+    unfinished: Sequence[WantedStream],
+    encoders: Mapping[EncoderSpec, Encoder],
+) -> list[tuple[Modality, list[EncodeJob]]]:
+    """What can share a pass. An encoder has one job, or several where its tables have come to be planned differently
+    (one of them was lost, say)."""
+    jobs: dict[tuple[EncoderSpec, tuple[object, ...]], dict[str, TableWriter]] = {}
+    for one in unfinished:
+        job = EncodeJob(encoders[one.spec], {one.output: writers[one]})
+        jobs.setdefault((one.spec, job.plan_key), {})[one.output] = writers[one]
+    groups: dict[tuple[Modality, tuple[object, ...]], list[EncodeJob]] = {}
+    for (spec, key), those in jobs.items():
+        groups.setdefault((spec.modality, key), []).append(EncodeJob(encoders[spec], those))
+    return [(modality, group) for (modality, _), group in groups.items()]

@@ -1,0 +1,76 @@
+"""What an extraction did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipfuse.data.dataset import Dataset, LedgerEntry
+from clipfuse.encoders import Modality
+from clipfuse.inputs import row_entry
+from clipfuse.stage_clock import StageClock
+from clipfuse_cache import FeatureTable, Samples
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What happened to one feature table: rows it is complete for, encoded now, encoded again because their input
+    had changed (their ids), with an input that gave no features, and damaged shards that were made again."""
+
+    table: FeatureTable
+    rows: int
+    encoded: int
+    stale: tuple[str, ...]
+    failed: int
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What extract did.
+
+    Attributes:
+        tables: one report for every output that was asked for; of a ``share`` only those that were complete before.
+        ledger: every row and part that could not be used.
+        samples: what the cache is about now.
+        removed: ids that the cache knew and the table no longer has.
+        shards: shards that this call wrote.
+        load_seconds, encode_seconds: wall clock, for the weights and for the rest of stage one.
+        stages: where the time of the passes went, by modality.
+    """
+
+    tables: tuple[TableReport, ...]
+    ledger: tuple[LedgerEntry, ...]
+    samples: Samples
+    removed: tuple[str, ...] = ()
+    shards: int = 0
+    load_seconds: float = 0.0
+    encode_seconds: float = 0.0
+    stages: Mapping[Modality, StageClock] = field(default_factory=dict)
+
+
+def table_failures(table: FeatureTable, dataset: Dataset) -> dict[str, str]:
+    """id -> reason, of the data set's rows whose input gave no features. Raises CacheCorrupt."""
+    current = set(dataset.ids)
+    return {name: why for name, why in table.failures().items() if name in current}
+
+
+def broken_parts(
+    tables: Sequence[FeatureTable], of_table: Mapping[Path, Mapping[str, str]], dataset: Dataset
+) -> list[LedgerEntry]:
+    """What the cache's encoders could not use, in the order of the rows; said with their names where only some of the
+    encoders of a modality could not."""
+    encoders: dict[str, set[str]] = {}
+    failures: dict[tuple[int, str, str], set[str]] = {}
+    rows = {name: row for row, name in enumerate(dataset.ids)}
+    for table in tables:
+        about = table.description
+        encoders.setdefault(about.modality, set()).add(about.encoder_name)
+        for name, why in of_table[table.folder].items():
+            failures.setdefault((rows[name], about.modality, why), set()).add(about.encoder_name)
+    broken = []
+    for (row, modality, why), names in sorted(failures.items()):
+        reason = why if names == encoders[modality] else f"{', '.join(sorted(names))}: {why}"
+        broken.append(row_entry(dataset, row, "image" if modality == "image" else "text", reason))
+    return broken

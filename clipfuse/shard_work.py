@@ -1,0 +1,233 @@
+"""One shard on its way: its rows, their prepared inputs in batches, and what has come of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipfuse.data.dataset import Dataset
+from clipfuse.data.pictures import PictureError, decode_picture
+from clipfuse.encoders import Encoder, Prepared
+from clipfuse.errors import DataError, EncoderError
+from clipfuse_cache import Shard, TableWriter
+from clipfuse_cache.fingerprint import NO_DIGEST
+
+TOKENS_OF_A_ROW = 32
+"""A batch of captions holds as many tokens, padding included, as ``batch_size`` captions of this length."""
+
+NOT_FINITE = "its features are not finite"
+
+TableKey = tuple[int, str]
+"""(number of the job, output)."""
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """One encoder and the writers of those of its outputs' tables that share one plan."""
+
+    encoder: Encoder
+    writers: Mapping[str, TableWriter]
+
+    @property
+    def plan_key(self) -> tuple[object, ...]:
+        """Jobs with equal keys can share a pass: the same rows in the same shards and batches."""
+        plan = next(iter(self.writers.values())).plan
+        return plan.rows_digest, plan.shard_rows, plan.batch_size
+
+
+@dataclass
+class _Part:
+    """One table's shard, as far as it has come. A table depends on its own encoder alone, never on the others that
+    share the pass: each has its own failures."""
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_]
+    failures: dict[int, str] = field(default_factory=dict)
+    notes: dict[str, set[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One job's inputs of one forward pass. ``inputs``: for each distinct input the rows (positions in the shard)
+    that have it."""
+
+    job: int
+    inputs: list[list[int]]
+    prepared: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it is about."""
+        return sum(map(len, self.inputs))
+
+
+class ShardWork:
+    """One shard's rows and what has come of them so far, for each table that lacks it.
+
+    Its ``tasks`` run in threads: each reads, decodes and prepares some of the distinct inputs, and gives batches to
+    encode. Batches never cross a shard and hold its inputs in an order that depends on them alone, so a shard's bytes
+    do not depend on where an earlier run stopped.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        rows: list[int],
+        missing: Sequence[TableKey],
+        jobs: Sequence[EncodeJob],
+        dataset: Dataset,
+        digests: Sequence[bytes],
+    ) -> None:
+        self.rows = rows
+        self._number = number
+        self._jobs = jobs
+        self._dataset = dataset
+        self._digests = digests
+        self._parts: dict[TableKey, _Part] = {}
+        for job, output in missing:
+            table = jobs[job].writers[output].plan.table
+            values = np.zeros((len(rows), table.tokens, table.dim), dtype=table.dtype)
+            self._parts[job, output] = _Part(values, np.zeros(len(rows), dtype=np.bool_))
+        self.jobs = sorted({job for job, _ in missing})
+        self._tasks_left = 0
+
+    def tasks(self, batch_size: int) -> Iterator[Callable[[], list[Batch]]]:
+        """What is to be run in threads. Pictures come ``batch_size`` at a time; captions are small, and all of a
+        shard's are prepared before they are batched by their length."""
+        inputs = self._distinct_inputs()
+        if self._jobs[0].encoder.spec.modality == "text":
+            self._tasks_left = 1
+            yield lambda: self._prepare_captions(inputs, batch_size * TOKENS_OF_A_ROW)
+            return
+        chunks = [inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size)] or [[]]
+        self._tasks_left = len(chunks)
+        for chunk in chunks:
+            yield lambda chunk=chunk: self._prepare_pictures(chunk)  # type: ignore[misc]
+
+    def take(self, batch: Batch, found: Mapping[str, NDArray[np.float32]]) -> None:
+        """Note one forward pass's features: output -> (inputs, tokens, dim).
+
+        Raises:
+            EncoderError: a value that the table's dtype can't hold.
+        """
+        places = [place for same in batch.inputs for place in same]
+        input_of = [n for n, same in enumerate(batch.inputs) for _ in same]
+        for output, features in found.items():
+            part = self._parts.get((batch.job, output))
+            if part is None:
+                continue
+            finite: NDArray[np.bool_] = np.asarray(np.isfinite(features).all(axis=(1, 2)))
+            with np.errstate(over="ignore"):
+                stored = features.astype(part.values.dtype)
+            if not np.isfinite(stored[finite]).all():
+                name = self._jobs[batch.job].encoder.spec.table_name(output)
+                raise EncoderError(
+                    f"{name} gave values up to {np.abs(features[finite]).max():.3g}, "
+                    f"which {part.values.dtype} can't hold",
+                    "Run clipfuse extract with --storage float32",
+                )
+            stored[~finite] = 0
+            part.values[places] = stored[input_of]
+            part.valid[places] = finite[input_of]
+            for n in np.flatnonzero(~finite):
+                part.failures |= dict.fromkeys(batch.inputs[n], NOT_FINITE)
+
+    def finish_task(self) -> bool:
+        """Note that all batches of one task are taken; True where it was the last one."""
+        self._tasks_left -= 1
+        return self._tasks_left == 0
+
+    def write(self) -> None:
+        """Write the shard of every table. Raises DiskFull, CacheError."""
+        ids = tuple(self._dataset.ids[row] for row in self.rows)
+        digests = np.frombuffer(b"".join(self._digests[row] for row in self.rows), dtype=np.uint8)
+        for (job, output), part in self._parts.items():
+            notes = {note: tuple(sorted(places)) for note, places in part.notes.items()}
+            shard = Shard(ids, digests.reshape(-1, len(NO_DIGEST)), part.values, part.valid, part.failures, notes)
+            writer = self._jobs[job].writers[output]
+            writer.write(writer.plan.first_shard + self._number, shard)
+
+    def _distinct_inputs(self) -> list[list[int]]:
+        same: dict[bytes, list[int]] = {}
+        for place, row in enumerate(self.rows):
+            if self._digests[row] != NO_DIGEST:
+                same.setdefault(self._digests[row], []).append(place)
+        return list(same.values())
+
+    def _prepare_pictures(self, inputs: list[list[int]]) -> list[Batch]:
+        kept: dict[int, list[tuple[list[int], Prepared]]] = {job: [] for job in self.jobs}
+        for places in inputs:
+            try:
+                picture = decode_picture(_read_again(self._dataset, self.rows[places[0]]))
+            except PictureError as error:
+                self._fail(places, str(error))
+                continue
+            for job in self.jobs:
+                self._prepare(job, places, picture, (), kept[job])
+        return [self._batch(job, ready) for job, ready in kept.items() if ready]
+
+    def _prepare_captions(self, inputs: list[list[int]], most_tokens: int) -> list[Batch]:
+        batches = []
+        for job in self.jobs:
+            kept: list[tuple[list[int], Prepared]] = []
+            for places in inputs:
+                self._prepare(job, places, self._dataset.captions[self.rows[places[0]]], (), kept)
+            # captions of like length together: less padding
+            kept.sort(key=lambda each: (each[1].length, self._digests[self.rows[each[0][0]]]))
+            batch: list[tuple[list[int], Prepared]] = []
+            for each in kept:
+                if batch and (len(batch) + 1) * each[1].length > most_tokens:
+                    batches.append(self._batch(job, batch))
+                    batch = []
+                batch.append(each)
+            if batch:
+                batches.append(self._batch(job, batch))
+        return batches
+
+    def _prepare(
+        self,
+        job: int,
+        places: list[int],
+        item: Any,
+        notes: Sequence[str],
+        kept: list[tuple[list[int], Prepared]],
+    ) -> None:
+        """An input that can't be used is noted and left out. ``notes``: what was done to it already."""
+        try:
+            prepared = self._jobs[job].encoder.prepare(item)
+        except Exception as error:  # a library's transform or tokenizer: one odd row never ends a run
+            self._fail(places, f"can't be prepared ({error or type(error).__name__})", job)
+            return
+        kept.append((places, prepared))
+        for note in (*notes, *prepared.notes):
+            for (number, _), part in self._parts.items():
+                if number == job:
+                    part.notes.setdefault(note, set()).update(places)
+
+    def _batch(self, job: int, ready: list[tuple[list[int], Prepared]]) -> Batch:
+        collated = self._jobs[job].encoder.collate([prepared for _, prepared in ready])
+        return Batch(job, [places for places, _ in ready], collated)
+
+    def _fail(self, places: list[int], reason: str, job: int | None = None) -> None:
+        """Note rows that can't be used, by one job or by all of them."""
+        for (number, _), part in self._parts.items():
+            if job is None or number == job:
+                part.failures |= dict.fromkeys(places, reason)
+
+
+def _read_again(dataset: Dataset, row: int) -> bytes:
+    """A picture that was there when its digest was taken. A failure now is the disk's and not the row's: noted as
+    the row's it would stay, because a table is never made again for the same input."""
+    picture = dataset.images[row]
+    assert picture is not None
+    try:
+        return picture.read()
+    except OSError as error:
+        raise DataError(
+            f"{picture.key} ({dataset.ids[row]}) could be read before and can't be now ({error.strerror or error})",
+            "Run the same command again; finished shards are kept",
+        ) from error
