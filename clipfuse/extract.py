@@ -20,7 +20,7 @@ from clipfuse.extract_plan import (
     settle_batch_sizes,
     wanted_streams,
 )
-from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, table_failures
+from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, input_notes, table_failures
 from clipfuse.inputs import Progress, cpu_count, describe_samples, no_progress
 from clipfuse.stage_clock import StageClock
 from clipfuse_cache import FeatureCache, Samples
@@ -91,10 +91,12 @@ def extract(
             done[one] = TableReport(table, len(samples), writer.new_rows, writer.stale, 0, writer.damaged)
     encode_seconds = time.perf_counter() - started
 
-    failures = {table.folder: table_failures(table, dataset) for table in cache.tables()}
+    in_cache = cache.tables()
+    failures = {table.folder: table_failures(table, dataset) for table in in_cache}
     reports = [replace(done[one], failed=len(failures[done[one].table.folder])) for one in streams if one in done]
-    ledger = (*dataset.ledger, *unreadable, *broken_parts(cache.tables(), failures, dataset))
-    return ExtractReport(tuple(reports), ledger, samples, removed, shards, load_seconds, encode_seconds, stages)
+    ledger = (*dataset.ledger, *unreadable, *broken_parts(in_cache, failures, dataset))
+    notes = tuple(input_notes(in_cache, dataset))
+    return ExtractReport(tuple(reports), ledger, notes, samples, removed, shards, load_seconds, encode_seconds, stages)
 
 
 def _removed(previous: Samples, dataset: Dataset, cache: FeatureCache) -> tuple[str, ...]:

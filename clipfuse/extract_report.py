@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipfuse.data.dataset import Dataset, LedgerEntry
+from clipfuse.data.dataset import Dataset, LedgerEntry, Part
+from clipfuse.data.ledger import InputNote
 from clipfuse.encoders import Modality
 from clipfuse.inputs import row_entry
 from clipfuse.stage_clock import StageClock
@@ -33,6 +34,7 @@ class ExtractReport:
     Attributes:
         tables: one report for every output that was asked for; of a ``share`` only those that were complete before.
         ledger: every row and part that could not be used.
+        notes: what was done to inputs that could.
         samples: what the cache is about now.
         removed: ids that the cache knew and the table no longer has.
         shards: shards that this call wrote.
@@ -42,6 +44,7 @@ class ExtractReport:
 
     tables: tuple[TableReport, ...]
     ledger: tuple[LedgerEntry, ...]
+    notes: tuple[InputNote, ...]
     samples: Samples
     removed: tuple[str, ...] = ()
     shards: int = 0
@@ -74,3 +77,26 @@ def broken_parts(
         reason = why if names == encoders[modality] else f"{', '.join(sorted(names))}: {why}"
         broken.append(row_entry(dataset, row, "image" if modality == "image" else "text", reason))
     return broken
+
+
+def input_notes(tables: Sequence[FeatureTable], dataset: Dataset) -> list[InputNote]:
+    """What was done to the data set's inputs, counted; said with the encoder's name where others of its modality did
+    not do it to the same rows."""
+    current = set(dataset.ids)
+    encoders: dict[str, set[str]] = {}
+    rows: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for table in tables:
+        about = table.description
+        encoders.setdefault(about.modality, set()).add(about.encoder_name)
+        for name, notes in table.notes().items():
+            for note in notes if name in current else ():
+                rows.setdefault((about.modality, note), {}).setdefault(about.encoder_name, set()).add(name)
+    found = []
+    for (modality, note), of_encoder in sorted(rows.items()):
+        part: Part = "image" if modality == "image" else "text"
+        first, *others = of_encoder.values()
+        if of_encoder.keys() == encoders[modality] and all(other == first for other in others):
+            found.append(InputNote(part, note, len(first)))
+        else:
+            found += [InputNote(part, note, len(names), encoder) for encoder, names in sorted(of_encoder.items())]
+    return found

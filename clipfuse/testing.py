@@ -47,6 +47,7 @@ class FakeFactory:
         scale: features are of about this size.
         refuses: items that ``prepare`` raises for.
         not_finite: items whose features hold a NaN.
+        longest: captions of more words are cut, and noted as truncated.
         loads, prepared, encoded: how often weights were loaded, items prepared, rows encoded so far.
     """
 
@@ -60,6 +61,7 @@ class FakeFactory:
     scale: float = 1.0
     refuses: Callable[[Any], bool] = _never
     not_finite: Callable[[Any], bool] = _never
+    longest: int | None = None
     loads: int = 0
     prepared: list[Any] = field(default_factory=list)
     encoded: int = 0
@@ -167,13 +169,18 @@ class FakeEncoder:
     def prepare(self, item: Any) -> Prepared:
         """The item's own vector. Raises ValueError for the items that the factory says so of."""
         self._factory.prepared.append(item)
+        words = item.split() if isinstance(item, str) else [""]
+        notes: tuple[str, ...] = ()
+        if self._factory.longest is not None and len(words) > self._factory.longest:
+            words, notes = words[: self._factory.longest], ("truncated",)
+            item = " ".join(words)
         if self._factory.refuses(item):
             raise ValueError("refused")
         data = item.encode() if isinstance(item, str) else repr(item.size).encode() + item.convert("RGB").tobytes()
         values = _normal(data, self._factory.dim)
         if self._factory.not_finite(item):
             values[0] = np.nan
-        return Prepared(torch.from_numpy(values), len(item.split()) if isinstance(item, str) else 1)
+        return Prepared(torch.from_numpy(values), len(words), notes)
 
     def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
         """Prepared items as one batch."""

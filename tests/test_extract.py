@@ -546,6 +546,19 @@ def test_mini_from_pictures_to_features(cache):
                 assert np.abs(found - values.numpy()[0, 0]).max() <= 1e-3 * np.abs(values.numpy()).max()
 
 
+def test_what_was_done_to_inputs_is_counted(cache):
+    _, dataset = make(20)
+    dataset = replace(dataset, captions=("one two three", "one two", *dataset.captions[2:18], "four five six", None))
+    report = extract([FakeFactory(longest=2), FakeFactory(name="other")], dataset, cache, SMALL)
+    (note,) = report.notes
+    assert str(note) == f"{2 + 16} captions truncated by fake"  # "caption of p5" has three words
+    assert not report.ledger
+    again = extract([FakeFactory(longest=2)], dataset, cache, SMALL)
+    assert again.notes == (note,)
+    shorter = replace(dataset, captions=("one two", *dataset.captions[1:]))  # a row is mended
+    assert [one.rows for one in extract([FakeFactory(longest=2)], shorter, cache, SMALL).notes] == [17]
+
+
 SCRIPT = '''
 import json, os, random, resource, signal, sys, time
 from pathlib import Path

@@ -95,7 +95,7 @@ def extract(
     )
     with progress_bar() as progress:
         report = run_extract(factories, dataset, where, extract_options, progress)
-    write_ledger(where.ledger, report.ledger)
+    write_ledger(where.ledger, report.ledger, report.notes)
     _show(report)
     for one, loaded in zip(o.loaded_tables(config), datasets, strict=True):
         if any(loaded.references) and not any(loaded.images):

@@ -56,7 +56,7 @@ def run_demo(folder: Path, *, rows: int, seed: int, progress: Progress = no_prog
     dataset = load_dataset(data)
     cache = FeatureCache(folder / "features" / "scenes")
     report = extract([find_encoder("mini")], dataset, cache, ExtractOptions(), progress)
-    write_ledger(cache.ledger, report.ledger)
+    write_ledger(cache.ledger, report.ledger, report.notes)
     samples = cache.samples()
     split = find_split(cache, samples, SplitConfig(), None)
     runs = folder / "runs"

@@ -1,0 +1,115 @@
+"""Several workers, each on its share of the shards of one cache."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipfuse.extract import ExtractOptions, extract
+from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
+from clipfuse_cache import CacheError, FeatureCache, Share, merge
+
+OPTIONS = ExtractOptions(shard_rows=4, batch_size=3, threads=1)
+
+
+def make(rows):
+    images = MemoryImages({f"p{n}": small_png(n) for n in range(rows)})
+    return fake_dataset(images, {name: f"caption of {name}" for name in images.files})
+
+
+def files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def encoder():
+    return FakeFactory(outputs=("projected", "pooled"), batch_effect=0.1)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    extract([encoder()], make(50), FeatureCache(tmp_path / "whole"), OPTIONS)
+    return files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+def test_together_they_make_what_one_makes(tmp_path, whole, count):
+    cache, dataset = FeatureCache(tmp_path / "shared"), make(50)
+    encoded = 0
+    for index in reversed(range(count)):
+        factory = encoder()
+        report = extract([factory], dataset, cache, replace(OPTIONS, share=Share(index, count)))
+        encoded += factory.encoded
+        assert report.tables == () and cache.tables() == []
+        assert (report.shards > 0) == (factory.encoded > 0)
+    assert encoded == 2 * 50  # no row twice
+    assert len(merge(cache)) == 4
+    assert files(cache.root) == whole
+
+
+def test_a_worker_that_is_called_again_has_nothing_to_do(tmp_path):
+    cache = FeatureCache(tmp_path)
+    extract([encoder()], make(50), cache, replace(OPTIONS, share=Share(0, 2)))
+    again = encoder()
+    extract([again], make(50), cache, replace(OPTIONS, share=Share(0, 2)))
+    assert again.loads == 0
+
+
+def test_merge_names_what_is_missing(tmp_path):
+    cache = FeatureCache(tmp_path)
+    extract([encoder()], make(12), cache, replace(OPTIONS, share=Share(0, 2)))
+    with pytest.raises(CacheError, match=r"lacks 1 of 3 shards \(shard-000001.h5\)"):
+        merge(cache)
+
+
+def test_one_without_a_share_makes_what_is_missing(tmp_path, whole):
+    cache = FeatureCache(tmp_path / "shared")
+    extract([encoder()], make(50), cache, replace(OPTIONS, share=Share(1, 3)))
+    factory = encoder()
+    report = extract([factory], make(50), cache, OPTIONS)
+    assert 0 < factory.encoded < 100 and len(report.tables) == 4
+    assert files(cache.root) == whole
+
+
+def test_workers_that_begin_with_other_batch_sizes_go_by_the_first(tmp_path, whole):
+    """Found sizes differ from one GPU to another; the plan says which one counts."""
+    cache = FeatureCache(tmp_path / "shared")
+    for index, size in enumerate((3, None, None)):
+        extract([encoder()], make(50), cache, replace(OPTIONS, batch_size=size, share=Share(index, 3)))
+    merge(cache)
+    assert files(cache.root) == whole
+
+
+def test_new_rows_are_shared_too(tmp_path):
+    cache = FeatureCache(tmp_path)
+    extract([encoder()], make(10), cache, OPTIONS)
+    for index in range(2):
+        extract([encoder()], make(30), cache, replace(OPTIONS, share=Share(index, 2)))
+    merge(cache)
+    for table in cache.tables():
+        found = table.take(make(30).ids)
+        assert found.valid.all() and np.abs(found.values).min(axis=(1, 2)).all()
+    factory = encoder()
+    report = extract([factory], make(30), cache, OPTIONS)
+    assert factory.loads == 0 and all(one.encoded == 0 for one in report.tables)
+
+
+def run_share(root, share, progress):
+    """One worker of :func:`test_processes`, in a process of its own."""
+    extract([encoder()], make(50), FeatureCache(root), replace(OPTIONS, share=share), progress)
+
+
+def test_processes(tmp_path, whole, monkeypatch):
+    from pathlib import Path
+
+    from clipfuse.extract_processes import run_shares
+
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import test_shares
+
+    root, shown = tmp_path / "shared", []
+    run_shares(functools.partial(test_shares.run_share, root), 2, lambda *state: shown.append(state))
+    factory = encoder()
+    extract([factory], make(50), FeatureCache(root), OPTIONS)  # completes the tables
+    assert shown and factory.loads == 0
+    assert files(root) == whole
