@@ -101,6 +101,7 @@ class ExtractConfig(Settings):
     shard_rows: int = Field(default=2048, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
+    processes: int | None = Field(default=None, ge=1)
 
 
 class ProjectConfig(Settings):

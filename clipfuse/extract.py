@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from clipfuse.data.dataset import Dataset
@@ -35,12 +35,16 @@ def extract(
     cache: FeatureCache,
     options: ExtractOptions,
     progress: Progress = no_progress,
+    make_shards: Callable[[], None] | None = None,
 ) -> ExtractReport:
     """Make a feature table complete for ``dataset`` for every output of every encoder.
 
     Idempotent: rows that a table holds for the same input are left alone, and where nothing is left to do no weights
     are loaded. Killed at any moment and called again, it goes on and ends with the same bytes. Encoders of one
     modality share one pass of reading and decoding.
+
+    ``make_shards``, where there is something to do, makes the shards in other processes (see ``run_shares``); what
+    these leave is made here.
 
     Raises:
         DataError: the data set has nothing that any of the encoders reads, or a picture that was there is gone.
@@ -62,8 +66,13 @@ def extract(
 
     tables = complete_tables(cache, streams, samples.ids, digests, options.storage)
     started = time.perf_counter()
-    writers = open_writers([one for one in streams if one not in tables], cache, samples.ids, digests, options)
+    todo = [one for one in streams if one not in tables]
+    writers = open_writers(todo, cache, samples.ids, digests, options)
     unfinished = [one for one, writer in writers.items() if writer.missing(options.share)]
+    if unfinished and make_shards is not None:
+        make_shards()
+        writers = open_writers(todo, cache, samples.ids, digests, options)
+        unfinished = [one for one, writer in writers.items() if writer.missing(options.share)]
     encoders = load_encoders(unfinished, options, progress)
     load_seconds = time.perf_counter() - started
 

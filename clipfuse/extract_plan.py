@@ -67,7 +67,9 @@ def wanted_streams(
     for factory in factories:
         specs = [spec for spec in factory.specs if rows[spec.modality]]
         if options.precision == "auto":
-            specs = settle_precision(factory, specs, rows, cache, options.storage, options.device)
+            specs = settle_precision(
+                factory, specs, rows, cache, options.storage, options.device, alone=options.share is None
+            )
         elif options.precision is not None:
             specs = [replace(spec, precision=options.precision) for spec in specs]
         for spec in specs:

@@ -46,6 +46,13 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name(torch.device(device)))
 
 
+def gpu_count() -> int:
+    """GPUs that this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def choose_device(wanted: str) -> str:
     """ "cpu" or "cuda" for "auto": the GPU when there is one. Imports torch only where a GPU could be.
 

@@ -24,18 +24,21 @@ def settle_precision(
     cache: FeatureCache,
     storage: Storage,
     device: str,
+    *,
+    alone: bool,
 ) -> list[EncoderSpec]:
     """``specs`` (of one factory) with a precision each that stays as it is once a table has been begun with it.
 
     A table that the cache holds or that was begun there decides. Else a GPU takes bfloat16; a processor takes
-    float32, unless ``rows`` are many and bfloat16, which some have instructions for, is measured to be clearly faster.
+    float32, unless ``rows`` are many and bfloat16, which some have instructions for, is measured to be clearly
+    faster. Measurements differ, so workers that are not ``alone`` make none.
     """
     settled = [_begun(spec, cache, storage) for spec in specs]
     if device != "cpu":
         return [found or replace(spec, precision="bfloat16") for found, spec in zip(settled, specs, strict=True)]
     open_ = [spec for found, spec in zip(settled, specs, strict=True) if found is None]
     faster: set[Modality] = set()
-    if open_ and _has_bfloat16():
+    if open_ and alone and _has_bfloat16():
         exact = _seconds_per_row(factory, open_, "float32")
         slow = [spec for spec in open_ if exact[spec.modality] * rows[spec.modality] > WORTH_SECONDS]
         if slow:

@@ -67,8 +67,9 @@ def cache(tmp_path):
     return FeatureCache(tmp_path / "cache")
 
 
-def settled(factory, cache, rows=10**6, device="cpu"):
-    found = settle_precision(factory, factory.specs, {"image": rows, "text": rows}, cache, "float16", device)
+def settled(factory, cache, rows=10**6, device="cpu", *, alone=True):
+    rows_of = {"image": rows, "text": rows}
+    found = settle_precision(factory, factory.specs, rows_of, cache, "float16", device, alone=alone)
     return {one.modality: one.precision for one in found}
 
 
@@ -87,6 +88,7 @@ def test_bfloat16_where_it_is_clearly_faster(measured, cache, monkeypatch):
     assert settled(FakeFactory(), cache) == {"image": "bfloat16", "text": "float32"}
     assert settled(FakeFactory(), cache, rows=1000) == {"image": "float32", "text": "float32"}  # a second: not worth it
     assert settled(FakeFactory(), cache, device="cuda") == {"image": "bfloat16", "text": "bfloat16"}
+    assert settled(FakeFactory(), cache, alone=False) == {"image": "float32", "text": "float32"}
     monkeypatch.setattr(precision, "_has_bfloat16", lambda: False)
     assert settled(FakeFactory(), cache) == {"image": "float32", "text": "float32"}
 

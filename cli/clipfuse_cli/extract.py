@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clipfuse_cli import options as o
-
-if TYPE_CHECKING:
-    from clipfuse.extract import ExtractReport
 
 
 def extract(
@@ -37,21 +34,37 @@ def extract(
     batch_size: o.BatchSize = None,
     shard_rows: Annotated[int | None, typer.Option(help="Rows of a shard: what a kill can lose.")] = None,
     threads: o.Threads = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes at work at once; one for each GPU if left out.")
+    ] = None,
+    worker_index: Annotated[
+        int | None, typer.Option(help="Which of several workers this one is, from 0; RANK or SLURM_PROCID if left out.")
+    ] = None,
+    worker_count: Annotated[
+        int | None, typer.Option(help="How many workers share the work; then: clipfuse cache merge.")
+    ] = None,
     strict: o.Strict = False,
 ) -> None:
     """Run frozen encoders once and keep their embeddings. Safe to kill; run it again and it goes on.
 
     Example: clipfuse extract photos.csv --images photos/ --encoder mini
     """
-    from clipfuse.data import concatenate, load_dataset
+    import functools
+    import os
+    from dataclasses import replace
+
+    from clipfuse.data import concatenate
     from clipfuse.data.ledger import write_ledger
-    from clipfuse.encoders import find_encoder
     from clipfuse.extract import ExtractOptions
     from clipfuse.extract import extract as run_extract
-    from clipfuse.machine import choose_device
+    from clipfuse.extract_processes import run_shares
+    from clipfuse.extract_request import ExtractRequest, extract_share
+    from clipfuse.machine import choose_device, gpu_count
     from clipfuse.project import updated
+    from clipfuse.worker_share import worker_share
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.console import note, progress_bar, report_ledger
+    from clipfuse_cli.extract_summary import show_share, show_tables
 
     config = o.with_table(
         o.project(),
@@ -77,65 +90,44 @@ def extract(
             "batch_size": batch_size,
             "shard_rows": shard_rows,
             "threads": threads,
+            "processes": processes,
         },
     )
     stage = config.extract
-    chosen = choose_device(config.device)
-    factories = [find_encoder(name) for name in dict.fromkeys(stage.encoders)]
-    datasets = [load_dataset(one) for one in o.loaded_tables(config)]
-    dataset = concatenate(datasets)
-    where = FeatureCache(o.cache_path(config, cache))
-    extract_options = ExtractOptions(
-        device=chosen,
-        storage=stage.storage,
-        precision=stage.precision,
-        shard_rows=stage.shard_rows,
-        batch_size=stage.batch_size,
-        threads=stage.threads,
+    share, because = worker_share(worker_index, worker_count, os.environ)
+    if share is not None and because:
+        note(f"worker {share.index} of {share.count} ({because}); --worker-count 1 makes all of it here")
+    request = ExtractRequest(
+        tables=tuple(o.loaded_tables(config)),
+        encoders=stage.encoders,
+        cache=o.cache_path(config, cache),
+        options=ExtractOptions(
+            device=choose_device(config.device),
+            storage=stage.storage,
+            precision=stage.precision,
+            shard_rows=stage.shard_rows,
+            batch_size=stage.batch_size,
+            threads=stage.threads,
+        ),
     )
+    factories = request.find_encoders()
+    datasets = request.load_datasets()
+    where = FeatureCache(request.cache)
+    count = stage.processes or (gpu_count() if request.options.device == "cuda" else 1)
     with progress_bar() as progress:
-        report = run_extract(factories, dataset, where, extract_options, progress)
+        several = count > 1 and share is None
+        run_all = functools.partial(run_shares, functools.partial(extract_share, request), count, progress)
+        options = replace(request.options, share=share)
+        report = run_extract(factories, concatenate(datasets), where, options, progress, run_all if several else None)
+    if share is not None:
+        show_share(report, share, where.root)
+        return
     write_ledger(where.ledger, report.ledger, report.notes)
-    _show(report)
-    for one, loaded in zip(o.loaded_tables(config), datasets, strict=True):
+    show_tables(report)
+    for one, loaded in zip(request.tables, datasets, strict=True):
         if any(loaded.references) and not any(loaded.images):
             note(f"warning: not one picture that {one.table} names was found; say where they are with --images")
-    note(f"features in {where.root}; next: clipfuse train-head --fusion {_fusion(report)}")
+    modalities = {one.table.description.modality for one in report.tables}
+    fusion = "sum" if len(modalities) == 2 else modalities.pop()
+    note(f"features in {where.root}; next: clipfuse train-head --fusion {fusion}")
     report_ledger(report.ledger, where.ledger, strict=strict)
-
-
-def _fusion(report: ExtractReport) -> str:
-    """The fusion that reads what there is."""
-    modalities = {table.table.description.modality for table in report.tables}
-    return "sum" if len(modalities) == 2 else modalities.pop()
-
-
-def _show(report: ExtractReport) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from clipfuse_cli.console import note, output
-
-    if report.removed:
-        note(f"{len(report.removed):,} rows are no longer in the table, the first is {report.removed[0]!r}")
-    grid = Table(box=None, pad_edge=False)
-    for name, side in (("features", "left"), ("width", "right"), ("rows", "right"), ("encoded now", "right")):
-        grid.add_column(name, justify=side)  # type: ignore[arg-type]
-    grid.add_column("failed", justify="right")
-    for table in report.tables:
-        about = table.table.description
-        grid.add_row(Text(about.name), str(about.dim), f"{table.rows:,}", f"{table.encoded:,}", f"{table.failed:,}")
-        if table.stale:
-            note(f"{about.name}: {len(table.stale)} rows had changed, the first is {table.stale[0]!r}")
-        if table.damaged:
-            note(f"{about.name}: damaged shards made again: {', '.join(table.damaged)}")
-    output().print(grid)
-    encoded = max(table.encoded for table in report.tables)
-    if encoded == 0:
-        note("nothing to do: every row is there already")
-    else:
-        seconds = report.encode_seconds
-        note(
-            f"{encoded:,} rows in {seconds:.1f} s ({encoded / seconds:,.0f} rows/s), "
-            f"weights loaded in {report.load_seconds:.1f} s"
-        )
