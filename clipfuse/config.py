@@ -93,10 +93,16 @@ class SplitConfig(Settings):
 
 
 class ExtractConfig(Settings):
-    """Stage one."""
+    """Stage one. ``weights``: a file or folder to take the (one) encoder's weights from. ``tokens``: store the last
+    layer in so many groups as well. ``views``: "flip", "rotate:10", "crops:4", "synonyms:2", "word-dropout:0.1"."""
 
     encoders: tuple[str, ...] = ("mini",)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    weights: Path | None = None
+    tokens: int | None = Field(default=None, ge=1)
+    views: tuple[str, ...] = ()
+    word_list: Path | None = None
+    compile: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     storage: Literal["float16", "float32"] = "float16"
     shard_rows: int = Field(default=2048, ge=1)
     batch_size: int | None = Field(default=None, ge=1)

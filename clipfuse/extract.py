@@ -19,6 +19,7 @@ from clipfuse.extract_plan import (
     open_writers,
     settle_batch_sizes,
     wanted_streams,
+    with_missing_shards,
 )
 from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, input_notes, table_failures
 from clipfuse.inputs import Progress, cpu_count, describe_samples, no_progress
@@ -68,21 +69,21 @@ def extract(
     started = time.perf_counter()
     todo = [one for one in streams if one not in tables]
     writers = open_writers(todo, cache, samples.ids, digests, options)
-    unfinished = [one for one, writer in writers.items() if writer.missing(options.share)]
-    if unfinished and make_shards is not None:
+    lacking = with_missing_shards(writers, options.share)
+    if lacking and make_shards is not None:
         make_shards()
         writers = open_writers(todo, cache, samples.ids, digests, options)
-        unfinished = [one for one, writer in writers.items() if writer.missing(options.share)]
-    encoders = load_encoders(unfinished, options, progress)
+        lacking = with_missing_shards(writers, options.share)
+    encoders = load_encoders(lacking, options, progress)
     load_seconds = time.perf_counter() - started
 
     started = time.perf_counter()
-    settle_batch_sizes(writers, unfinished, encoders, options)
+    settle_batch_sizes(lacking, encoders, options)
     for writer in writers.values():
         writer.begin()
     stages: dict[Modality, StageClock] = {}
-    shards = sum(len(writers[one].missing(options.share)) for one in unfinished)
-    for modality, jobs in group_jobs(writers, unfinished, encoders):
+    shards = sum(len(writer.missing(options.share)) for writer in lacking.values())
+    for modality, jobs in group_jobs(lacking, encoders):
         encode_pass(
             jobs,
             dataset,

@@ -12,6 +12,7 @@ from clipfuse.machine import device_name, library_versions
 from clipfuse.precision import settle_precision
 from clipfuse.probe import default_batch_size, largest_batch
 from clipfuse.shard_work import EncodeJob
+from clipfuse.views import View
 from clipfuse_cache import FeatureCache, FeatureTable, Share, TableWriter
 from clipfuse_cache.fingerprint import NO_DIGEST, rows_digest
 
@@ -33,7 +34,10 @@ class ExtractOptions:
         shard_rows: rows of a shard; a kill loses the shards in flight.
         batch_size: rows of one forward pass, captions counted as 32 tokens each; None finds it. An interrupted
             extraction goes on with the size that it was planned with, unless one is given here.
+        compiled: compile the forward passes, which takes a minute and makes them faster afterwards. An interrupted
+            extraction goes on as it was planned.
         threads: threads that read, decode and transform; None takes one per processor.
+        views: variants of the inputs to encode beside the inputs as they are.
         share: this process's part of the shards, where several processes or machines work on one cache.
     """
 
@@ -42,16 +46,21 @@ class ExtractOptions:
     precision: Precision | Literal["auto"] | None = None
     shard_rows: int = 2048
     batch_size: int | None = None
+    compiled: bool = False
     threads: int | None = None
+    views: tuple[View, ...] = ()
     share: Share | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class WantedStream:
-    """One output of one encoder that is to be extracted. ``spec``: the factory's, its precision settled."""
+    """One output of one encoder for one view that is to be extracted. ``base``: the factory's spec, its precision
+    settled; ``spec``: the same with the view."""
 
     factory: EncoderFactory
+    base: EncoderSpec
     spec: EncoderSpec
+    view: View | None
     output: str
 
 
@@ -72,9 +81,12 @@ def wanted_streams(
             )
         elif options.precision is not None:
             specs = [replace(spec, precision=options.precision) for spec in specs]
-        for spec in specs:
-            for output in spec.outputs:
-                found.setdefault(spec.fingerprint(output, options.storage), WantedStream(factory, spec, output))
+        for base in specs:
+            for view in (None, *(view for view in options.views if view.modality == base.modality)):
+                spec = base if view is None else replace(base, view=view.name, view_settings=view.settings())
+                for output in spec.outputs:
+                    one = WantedStream(factory, base, spec, view, output)
+                    found.setdefault(spec.fingerprint(output, options.storage), one)
     return list(found.values())
 
 
@@ -112,39 +124,50 @@ def open_writers(
             digests[one.spec.modality],
             shard_rows=options.shard_rows,
             batch_size=options.batch_size or default_batch_size(one.spec.pixels),
+            compiled=options.compiled,
         )
         for one in streams
     }
 
 
+def with_missing_shards(
+    writers: Mapping[WantedStream, TableWriter], share: Share | None
+) -> dict[WantedStream, TableWriter]:
+    """Those that have a shard to make, in this share of the work."""
+    return {one: writer for one, writer in writers.items() if writer.missing(share)}
+
+
 def load_encoders(
-    streams: Sequence[WantedStream], options: ExtractOptions, progress: Progress
-) -> dict[EncoderSpec, Encoder]:
-    """The encoders that these streams need, each model's weights loaded once. Raises EncoderError."""
-    encoders: dict[EncoderSpec, Encoder] = {}
-    for factory in {id(one.factory): one.factory for one in streams}.values():
-        specs = list(dict.fromkeys(one.spec for one in streams if one.factory is factory))
-        progress(f"loading {specs[0].name}", 0, 0)
-        encoders |= {encoder.spec: encoder for encoder in factory.load(options.device, specs)}
-    return encoders
+    writers: Mapping[WantedStream, TableWriter], options: ExtractOptions, progress: Progress
+) -> dict[WantedStream, Encoder]:
+    """The encoders of these streams, each model's weights loaded once. Raises EncoderError."""
+    found: dict[WantedStream, Encoder] = {}
+    for factory in {id(one.factory): one.factory for one in writers}.values():
+        for compiled in (False, True):
+            those = [
+                one for one, writer in writers.items() if one.factory is factory and writer.plan.compiled == compiled
+            ]
+            if those:
+                specs = list(dict.fromkeys(one.base for one in those))
+                progress(f"loading {specs[0].name}", 0, 0)
+                encoders = {each.spec: each for each in factory.load(options.device, specs, compiled=compiled)}
+                found |= {one: encoders[one.base] for one in those}
+    return found
 
 
 def settle_batch_sizes(
-    writers: Mapping[WantedStream, TableWriter],
-    unfinished: Sequence[WantedStream],
-    encoders: Mapping[EncoderSpec, Encoder],
-    options: ExtractOptions,
+    writers: Mapping[WantedStream, TableWriter], encoders: Mapping[WantedStream, Encoder], options: ExtractOptions
 ) -> None:
     """Decide on a batch size for what has none planned yet: one for all encoders of a modality, to share a pass."""
     for modality in MODALITIES:
-        those = [one for one in unfinished if one.spec.modality == modality]
+        those = [one for one in writers if one.spec.modality == modality]
         if options.batch_size is not None:
             size = options.batch_size
         else:
             those = [one for one in those if not writers[one].resumes]
             if options.device != "cpu":
                 ahead = (options.threads or cpu_count()) + READ_AHEAD
-                sizes = [largest_batch(encoders[one.spec], options.device, ahead) for one in those]
+                sizes = [largest_batch(encoders[one], options.device, ahead) for one in those]
             else:
                 sizes = [default_batch_size(one.spec.pixels) for one in those]
             size = min(sizes, default=1)
@@ -154,17 +177,16 @@ def settle_batch_sizes(
 
 
 def group_jobs(
-    writers: Mapping[WantedStream, TableWriter],
-    unfinished: Sequence[WantedStream],
-    encoders: Mapping[EncoderSpec, Encoder],
+    writers: Mapping[WantedStream, TableWriter], encoders: Mapping[WantedStream, Encoder]
 ) -> list[tuple[Modality, list[EncodeJob]]]:
-    """What can share a pass. An encoder has one job, or several where its tables have come to be planned differently
-    (one of them was lost, say)."""
-    jobs: dict[tuple[EncoderSpec, tuple[object, ...]], dict[str, TableWriter]] = {}
-    for one in unfinished:
-        job = EncodeJob(encoders[one.spec], {one.output: writers[one]})
-        jobs.setdefault((one.spec, job.plan_key), {})[one.output] = writers[one]
+    """What can share a pass. An encoder has one job for each view, or several where its tables have come to be planned
+    differently (one of them was lost, say)."""
+    jobs: dict[tuple[Encoder, EncoderSpec, tuple[object, ...]], EncodeJob] = {}
+    for one, writer in writers.items():
+        job = EncodeJob(encoders[one], one.spec, one.view, {one.output: writer})
+        key = (encoders[one], one.spec, job.plan_key)
+        jobs[key] = jobs[key].with_writers(job.writers) if key in jobs else job
     groups: dict[tuple[Modality, tuple[object, ...]], list[EncodeJob]] = {}
-    for (spec, key), those in jobs.items():
-        groups.setdefault((spec.modality, key), []).append(EncodeJob(encoders[spec], those))
+    for job in jobs.values():
+        groups.setdefault((job.spec.modality, job.plan_key), []).append(job)
     return [(modality, group) for (modality, _), group in groups.items()]

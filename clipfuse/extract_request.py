@@ -9,6 +9,7 @@ from pathlib import Path
 from clipfuse.config import TableConfig
 from clipfuse.data import Dataset, concatenate, load_dataset
 from clipfuse.encoders import EncoderFactory, find_encoder
+from clipfuse.errors import ConfigError
 from clipfuse.extract import extract
 from clipfuse.extract_plan import ExtractOptions
 from clipfuse.inputs import Progress
@@ -22,6 +23,8 @@ class ExtractRequest:
     Attributes:
         tables: the main table and the test table, if there is one.
         encoders: names, as often as wanted.
+        weights: a file or folder to take the one encoder's weights from.
+        tokens: give the last layer in so many groups as well.
         cache: where the features go.
         options: how to extract.
     """
@@ -30,10 +33,18 @@ class ExtractRequest:
     encoders: tuple[str, ...]
     cache: Path
     options: ExtractOptions
+    weights: Path | None = None
+    tokens: int | None = None
 
     def find_encoders(self) -> list[EncoderFactory]:
-        """Where the encoders' weights are. Raises WeightsMissing, UnknownName, EncoderError."""
-        return [find_encoder(name) for name in dict.fromkeys(self.encoders)]
+        """Where the encoders' weights are. Raises ConfigError, WeightsMissing, UnknownName, EncoderError."""
+        names = list(dict.fromkeys(self.encoders))
+        if self.weights is not None and len(names) > 1:
+            raise ConfigError(
+                f"--weights is given with {len(names)} encoders ({', '.join(names)})",
+                "Extract them one by one, each with its own --weights",
+            )
+        return [find_encoder(name, weights=self.weights, tokens=self.tokens) for name in names]
 
     def load_datasets(self) -> list[Dataset]:
         """The tables as samples, in their order. Raises TableError, ImageSourceError."""

@@ -12,6 +12,7 @@ from clipfuse.registry import did_you_mean
 from clipfuse.streams import Streams
 from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, RowsMissing, Samples
 from clipfuse_cache.fingerprint import rows_digest
+from clipfuse_cache.manifest import IDENTITY
 
 NEEDS: dict[str, tuple[str, ...]] = {"image": ("image",), "text": ("text",)}
 BOTH = ("image", "text")
@@ -31,7 +32,9 @@ def select_streams(cache: FeatureCache, config: TrainConfig) -> dict[str, Featur
     tables = cache.tables()
     chosen = {}
     for modality in NEEDS.get(config.fusion.kind, BOTH):
-        of_modality = [table for table in tables if table.description.modality == modality]
+        of_modality = [
+            table for table in tables if (table.description.modality, table.description.view) == (modality, IDENTITY)
+        ]
         if not of_modality:
             what = "pictures" if modality == "image" else "captions"
             raise CacheMissing(

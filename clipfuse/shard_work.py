@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from clipfuse.data.dataset import Dataset
 from clipfuse.data.pictures import PictureError, decode_picture
-from clipfuse.encoders import Encoder, Prepared
+from clipfuse.encoders import Encoder, EncoderSpec, Prepared
 from clipfuse.errors import DataError, EncoderError
+from clipfuse.views import View
 from clipfuse_cache import Shard, TableWriter
 from clipfuse_cache.fingerprint import NO_DIGEST
 
@@ -27,10 +28,19 @@ TableKey = tuple[int, str]
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """One encoder and the writers of those of its outputs' tables that share one plan."""
+    """One encoder reading one view, and the writers of those of its outputs' tables that share one plan.
+
+    ``spec`` is the encoder's, with that view; ``view`` None is the input as it is.
+    """
 
     encoder: Encoder
+    spec: EncoderSpec
+    view: View | None
     writers: Mapping[str, TableWriter]
+
+    def with_writers(self, writers: Mapping[str, TableWriter]) -> EncodeJob:
+        """The same with more of its outputs' tables."""
+        return replace(self, writers={**self.writers, **writers})
 
     @property
     def plan_key(self) -> tuple[object, ...]:
@@ -124,7 +134,7 @@ class ShardWork:
             with np.errstate(over="ignore"):
                 stored = features.astype(part.values.dtype)
             if not np.isfinite(stored[finite]).all():
-                name = self._jobs[batch.job].encoder.spec.table_name(output)
+                name = self._jobs[batch.job].spec.table_name(output)
                 raise EncoderError(
                     f"{name} gave values up to {np.abs(features[finite]).max():.3g}, "
                     f"which {part.values.dtype} can't hold",
@@ -197,8 +207,10 @@ class ShardWork:
         kept: list[tuple[list[int], Prepared]],
     ) -> None:
         """An input that can't be used is noted and left out. ``notes``: what was done to it already."""
+        view = self._jobs[job].view
         try:
-            prepared = self._jobs[job].encoder.prepare(item)
+            seen = item if view is None else view.apply(item, self._digests[self.rows[places[0]]])
+            prepared = self._jobs[job].encoder.prepare(seen)
         except Exception as error:  # a library's transform or tokenizer: one odd row never ends a run
             self._fail(places, f"can't be prepared ({error or type(error).__name__})", job)
             return

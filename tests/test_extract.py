@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -557,6 +557,48 @@ def test_what_was_done_to_inputs_is_counted(cache):
     assert again.notes == (note,)
     shorter = replace(dataset, captions=("one two", *dataset.captions[1:]))  # a row is mended
     assert [one.rows for one in extract([FakeFactory(longest=2)], shorter, cache, SMALL).notes] == [17]
+
+
+@dataclass(frozen=True)
+class Louder:
+    """A view of captions, told apart by the digest that seeds it."""
+
+    name: str = "louder"
+    modality: str = "text"
+    mark: str = "!"
+
+    def settings(self):
+        return f"{self.name} {self.mark}"
+
+    def apply(self, item, digest):
+        return f"{item.upper()} {digest.hex()}{self.mark}"
+
+
+def test_a_view_is_a_table_of_its_own(cache):
+    _, dataset = make()
+    factory = FakeFactory()
+    report = extract([factory], dataset, cache, replace(SMALL, views=(Louder(),)))
+    assert factory.loads == 1
+    tables = by_name(report)
+    assert list(tables) == ["fake/image/projected", "fake/text/projected", "fake/text/projected@louder"]
+    about = tables["fake/text/projected@louder"].table.description
+    assert (about.view, about.encoder_name, about.output) == ("louder", "fake", "projected")
+    plain, loud = (features(tables[f"fake/text/projected{end}"].table, dataset.ids)[0] for end in ("", "@louder"))
+    assert np.array_equal(plain, direct(FakeFactory(), dataset, "text"))
+    digests = cache.samples().input_digests("text")
+    captions = [Louder().apply(text, digest) for text, digest in zip(dataset.captions, digests, strict=True)]
+    assert np.array_equal(loud, direct(FakeFactory(), replace(dataset, captions=tuple(captions)), "text"))
+
+
+def test_views_are_added_to_what_is_there_and_told_apart_by_their_settings(cache):
+    _, dataset = make()
+    extract([FakeFactory()], dataset, cache, SMALL)
+    again = FakeFactory()
+    extract([again], dataset, cache, replace(SMALL, views=(Louder(),)))
+    assert again.encoded == 20
+    other = FakeFactory()
+    extract([other], dataset, cache, replace(SMALL, views=(Louder(mark="?"),)))
+    assert other.encoded == 20 and len(cache.tables()) == 4
 
 
 SCRIPT = '''

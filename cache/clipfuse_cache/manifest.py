@@ -13,6 +13,8 @@ from clipfuse_cache.errors import CacheCorrupt, CacheError
 from clipfuse_cache.fingerprint import fingerprint
 
 VERSION = 1
+IDENTITY = "identity"
+"""The view that is the input as it is."""
 T = TypeVar("T")
 
 
@@ -21,7 +23,8 @@ class TableDescription:
     """What a feature table holds.
 
     Attributes:
-        name: "encoder/modality/output", for people; not part of the fingerprint.
+        name: "encoder/modality/output", with "@view" after it for other views than the input as it is; for people, not
+            part of the fingerprint.
         fingerprint: SHA-256 (hex) over ``encoder``.
         encoder: everything that changes a number.
         tokens, dim, dtype: each row is (tokens, dim) of dtype "float16" or "float32".
@@ -53,9 +56,15 @@ class TableDescription:
         return str(self.encoder["output"])
 
     @property
+    def view(self) -> str:
+        """Which variant of the inputs it was made from; "identity" is the inputs as they are."""
+        return self.name.rpartition("/")[2].partition("@")[2] or IDENTITY
+
+    @property
     def encoder_name(self) -> str:
         """The name under which the encoder was asked for."""
-        return self.name.removesuffix(f"/{self.modality}/{self.output}")
+        name = self.name.removesuffix(f"@{self.view}")
+        return name.removesuffix(f"/{self.modality}/{self.output}")
 
 
 @dataclass(frozen=True)

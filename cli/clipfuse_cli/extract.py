@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,13 @@ def extract(
         list[str] | None,
         typer.Option(help="mini, clip:MODEL/TAG, clip:local-dir:FOLDER, timm:…, hf:…; as often as wanted."),
     ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A file or folder with the encoder's weights.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Store the last layer in so many groups too.")] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="flip, rotate:10, crops:4, synonyms:2, word-dropout:0.1; each a table of its own."),
+    ] = None,
+    word_list: Annotated[Path | None, typer.Option(help="Synonyms, one group a line, comma between.")] = None,
     cache: o.Cache = None,
     id_column: o.IdColumn = None,
     image_column: o.ImageColumn = None,
@@ -28,7 +36,11 @@ def extract(
     test_images: o.TestImages = None,
     device: o.Device = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; auto: bfloat16 on a GPU, float32 elsewhere.")
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; auto: bfloat16 on a GPU, and where it is measured faster."),
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile the encoder: slow to start, then faster.")
     ] = None,
     storage: Annotated[str | None, typer.Option(help="float16 or float32 on disk.")] = None,
     batch_size: o.BatchSize = None,
@@ -61,6 +73,7 @@ def extract(
     from clipfuse.extract_request import ExtractRequest, extract_share
     from clipfuse.machine import choose_device, gpu_count
     from clipfuse.project import updated
+    from clipfuse.views import parse_views
     from clipfuse.worker_share import worker_share
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.console import note, progress_bar, report_ledger
@@ -85,6 +98,11 @@ def extract(
         device=device,
         extract={
             "encoders": tuple(encoder) if encoder else None,
+            "weights": weights,
+            "tokens": tokens,
+            "views": tuple(view) if view else None,
+            "word_list": word_list,
+            "compile": compile,
             "precision": precision,
             "storage": storage,
             "batch_size": batch_size,
@@ -101,13 +119,17 @@ def extract(
         tables=tuple(o.loaded_tables(config)),
         encoders=stage.encoders,
         cache=o.cache_path(config, cache),
+        weights=stage.weights,
+        tokens=stage.tokens,
         options=ExtractOptions(
             device=choose_device(config.device),
             storage=stage.storage,
             precision=stage.precision,
             shard_rows=stage.shard_rows,
             batch_size=stage.batch_size,
+            compiled=stage.compile,
             threads=stage.threads,
+            views=parse_views(stage.views, stage.word_list),
         ),
     )
     factories = request.find_encoders()

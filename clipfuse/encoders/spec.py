@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from clipfuse_cache.fingerprint import fingerprint
-from clipfuse_cache.manifest import TableDescription
+from clipfuse_cache.manifest import IDENTITY, TableDescription
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,7 @@ class EncoderSpec:
         parameters: how many numbers the weights' file holds; not part of the fingerprint.
         pixels: of one picture as the model reads it, 0 for captions; not part of the fingerprint, the preprocessing is.
         view: which fixed variant of the input it reads; "identity" is the input as it is.
+        view_settings: everything that decides how the view looks; empty for the input as it is.
     """
 
     name: str
@@ -56,7 +57,8 @@ class EncoderSpec:
     shapes: Mapping[str, Shape]
     parameters: int = 0
     pixels: int = 0
-    view: str = field(default="identity")
+    view: str = IDENTITY
+    view_settings: str = ""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -73,14 +75,15 @@ class EncoderSpec:
             "activation": self.activation,
             "preprocessing": dict(self.preprocessing),
             "precision": self.precision,
-            "view": self.view,
+            "view": self.view_settings or self.view,
             "output": output,
             "storage": storage,
         }
 
     def table_name(self, output: str) -> str:
-        """ "encoder/modality/output", the name of that output's feature table."""
-        return f"{self.name}/{self.modality}/{output}"
+        """ "encoder/modality/output", or "encoder/modality/output@view": the name of that output's feature table."""
+        view = "" if self.view == IDENTITY else f"@{self.view}"
+        return f"{self.name}/{self.modality}/{output}{view}"
 
     def fingerprint(self, output: str, storage: Storage) -> str:
         """SHA-256 (hex) over :meth:`fields`."""
