@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from clipfuse.cache_tables import read_description
 from clipfuse.splits import read_split
-from clipfuse_cache import FeatureCache, FeatureTable, Samples
+from clipfuse_cache import CacheError, FeatureCache, FeatureTable, Samples, TableDescription
+from clipfuse_cache.cache import is_unfinished
 from clipfuse_cache.fingerprint import rows_digest
+from clipfuse_cache.imported import IMPORTED
+from clipfuse_cache.table import file_size
 
 
 def describe_cache(cache: FeatureCache) -> dict[str, Any]:
-    """Samples, tables, splits and unfinished work. Reads every shard once or twice, so damage shows.
+    """Samples, tables, splits and unfinished work. Reads every shard, so damage shows: in its table's state.
 
     Raises:
         CacheMissing: no cache there.
-        CacheCorrupt: samples, a manifest or a shard are damaged.
+        CacheCorrupt: samples or a split are damaged.
     """
     samples = cache.samples()
     inputs = {modality: rows_digest(samples.ids, samples.input_digests(modality)) for modality in ("image", "text")}
     splits = [read_split(path) for path in sorted(cache.splits.glob("*.json"))]
+    tables, unfinished = [], []
+    for folder in sorted(path for path in (cache.root / "tables").glob("*") if path.is_dir()):
+        try:
+            if is_unfinished(folder):
+                unfinished.append(folder.name)
+            if (folder / "manifest.json").exists():
+                tables.append(_describe_table(FeatureTable.open(folder), samples.ids, inputs))
+        except CacheError:
+            tables.append(_describe_damaged(folder))
     return {
         "path": str(cache.root),
         "samples": {
@@ -30,35 +45,55 @@ def describe_cache(cache: FeatureCache) -> dict[str, Any]:
             "without_caption": sum(caption is None for caption in samples.captions),
             "without_picture": _without_picture(samples),
         },
-        "tables": [_describe_table(table, samples.ids, inputs) for table in cache.tables()],
+        "tables": tables,
         "splits": [
             {"name": split.name, "digest": split.digest, **{role: len(ids) for role, ids in split.roles.items()}}
             for split in splits
         ],
-        "unfinished": [folder.name for folder in cache.unfinished()],
+        "unfinished": unfinished,
     }
 
 
 def _describe_table(table: FeatureTable, ids: Sequence[str], inputs: Mapping[str, str]) -> dict[str, Any]:
     about, shards = table.description, table.manifest.shards
     current = set(ids)
-    held = [name for name in table.input_digests() if name in current]
+    valid = {name: ok for shard in table.shards() for name, ok in zip(shard.ids, shard.valid.tolist(), strict=True)}
+    held = current & valid.keys()
+    notes = Counter(note for name, words in table.notes().items() if name in current for note in words)
+    command = "cache import" if about.encoder["backend"] == IMPORTED else "extract"
     return {
-        "name": about.name,
-        "fingerprint": about.fingerprint,
-        "dim": about.dim,
-        "tokens": about.tokens,
-        "dtype": about.dtype,
-        "precision": about.encoder["precision"],
+        **_describe(about),
+        "folder": table.folder.name,
         "rows": len(held),
         "shards": len(shards),
-        "valid": int(table.take(held).valid.sum()),
+        "valid": sum(valid[name] for name in held),
         "failed": len(current & table.failures().keys()),
+        "notes": dict(sorted(notes.items())),
         "bytes": sum(shard.bytes for shard in shards),
-        "state": "complete" if table.is_complete_for(inputs[about.modality]) else "behind: run clipfuse extract",
-        "provenance": dict(about.provenance),
-        "encoder": dict(about.encoder),
+        "state": "complete" if table.is_complete_for(inputs[about.modality]) else f"behind: run clipfuse {command}",
     }
+
+
+def _describe_damaged(folder: Path) -> dict[str, Any]:
+    """What can be said without reading what is damaged."""
+    about = read_description(folder)
+    return {
+        **(_describe(about) if about is not None else dict.fromkeys(_DESCRIPTION)),
+        "name": about.name if about is not None else folder.name,
+        "folder": folder.name,
+        **dict.fromkeys(("rows", "shards", "valid", "failed")),
+        "notes": {},
+        "bytes": sum(max(0, file_size(path)) for path in folder.glob("shard-*.h5")),
+        "state": "damaged: run clipfuse cache verify",
+    }
+
+
+_DESCRIPTION = ("name", "fingerprint", "dim", "tokens", "dtype", "precision", "provenance", "encoder")
+
+
+def _describe(about: TableDescription) -> dict[str, Any]:
+    values = (about.name, about.fingerprint, about.dim, about.tokens, about.dtype, about.encoder["precision"])
+    return dict(zip(_DESCRIPTION, (*values, dict(about.provenance), dict(about.encoder)), strict=True))
 
 
 def _without_picture(samples: Samples) -> int:

@@ -68,3 +68,35 @@ def test_unlabelled_samples(small):
     bare = small.with_samples(labels=None, label_names=())
     about = describe_cache(bare.cache)
     assert about["samples"]["labels"] == 0 and about["samples"]["label_names"] == []
+
+
+def test_a_damaged_table_is_shown_as_damaged_and_hides_no_other(small):
+    image, text = small.cache.tables()
+    path = image.folder / "shard-000000.h5"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    one, other = describe_cache(small.cache)["tables"]
+    assert one["state"] == "damaged: run clipfuse cache verify"
+    assert (one["name"], one["dim"], one["rows"], one["valid"]) == ("toy/image/pooled", 10, None, None)
+    assert one["bytes"] == path.stat().st_size
+    assert other["state"] == "complete" and one.keys() == other.keys()
+    (text.folder / "manifest.json").write_bytes(b"{}")
+    (image.folder / "plan.json").write_bytes(b"{}")
+    about = describe_cache(small.cache)
+    assert json.loads(json.dumps(about, allow_nan=False)) == about
+    assert [table["name"] for table in about["tables"]] == ["toy/image/pooled", text.folder.name]
+    assert {table["state"] for table in about["tables"]} == {"damaged: run clipfuse cache verify"}
+    assert about["tables"][1]["fingerprint"] is None
+
+
+def test_notes_are_counted(small):
+    about = small.cache.tables()[1].description
+    encoder = {**about.encoder, "view": "noted"}
+    noted = replace(about, name="noted/text/pooled", encoder=encoder, fingerprint=fingerprint(encoder))
+    digests = small.samples.input_digests("text")
+    writer = small.cache.writer(noted, small.ids, digests, shard_rows=50, batch_size=50)
+    writer.begin()
+    shard = next(small.cache.tables()[1].shards())
+    writer.write(0, replace(shard, notes={"truncated": (0, 3, 7)}))
+    writer.commit()
+    (found,) = [table for table in describe_cache(small.cache)["tables"] if table["name"] == noted.name]
+    assert found["notes"] == {"truncated": 3}

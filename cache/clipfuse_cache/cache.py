@@ -49,14 +49,8 @@ class FeatureCache:
 
     def unfinished(self) -> list[Path]:
         """Folders of tables whose extraction was begun and not finished."""
-        found = []
-        for folder in sorted(path.parent for path in (self.root / "tables").glob("*/plan.json")):
-            plan, manifest = read_plan(folder), read_manifest(folder)
-            complete = {entry.index for entry in manifest.shards} if manifest is not None else set()
-            # a kill right after the manifest was written leaves a plan that is done
-            if plan is not None and any(index not in complete for index in plan.shards):
-                found.append(folder)
-        return found
+        folders = sorted(path.parent for path in (self.root / "tables").glob("*/plan.json"))
+        return [folder for folder in folders if is_unfinished(folder)]
 
     def table(self, wanted: TableDescription) -> FeatureTable:
         """The table with ``wanted``'s fingerprint.
@@ -103,3 +97,11 @@ class FeatureCache:
         return TableWriter.open(
             folder, description, ids, digests, shard_rows=shard_rows, batch_size=batch_size, compiled=compiled
         )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether an extraction was begun in a table's folder and not finished. Raises CacheCorrupt."""
+    plan, manifest = read_plan(folder), read_manifest(folder)
+    complete = {entry.index for entry in manifest.shards} if manifest is not None else set()
+    # a kill right after the manifest was written leaves a plan that is done
+    return plan is not None and any(index not in complete for index in plan.shards)

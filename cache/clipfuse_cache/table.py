@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,6 +159,19 @@ def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | 
         sha256=sha256,
     )
     return data, shard
+
+
+def shard_entry(index: int, data: bytes, shard: Shard) -> ShardEntry:
+    """What a manifest says of shard ``index``, whose file is ``data``."""
+    return ShardEntry(
+        index=index,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=len(shard.ids),
+        valid=int(shard.valid.sum()),
+        failed=len(shard.failures),
+        notes={word: len(rows) for word, rows in sorted(shard.notes.items())},
+    )
 
 
 def file_size(path: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from clipfuse_cache.manifest import (
 )
 from clipfuse_cache.shard import Shard, encode_shard
 from clipfuse_cache.share import Share
-from clipfuse_cache.table import FeatureTable, file_size, read_shard
+from clipfuse_cache.table import FeatureTable, file_size, read_shard, shard_entry
 
 
 class TableWriter:
@@ -228,7 +227,7 @@ class TableWriter:
         with locked(self.folder, shared=True):
             if self._committed() is None:
                 write_bytes(self.folder / shard_file(index), data)
-                self._entries[index] = _entry(index, data, shard)
+                self._entries[index] = shard_entry(index, data, shard)
 
     def commit(self) -> FeatureTable:
         """Write the manifest, last. Every planned shard must be on disk.
@@ -295,7 +294,7 @@ class TableWriter:
             data, shard = read_shard(self.folder, self.plan.table, index, sha256)
         except CacheCorrupt:
             return None
-        return _entry(index, data, shard), shard
+        return shard_entry(index, data, shard), shard
 
 
 def _check_settings(folder: Path, ours: TableDescription, theirs: TableDescription) -> None:
@@ -310,15 +309,3 @@ def _check_settings(folder: Path, ours: TableDescription, theirs: TableDescripti
             f"{folder} holds rows of {other} (tokens, dim, dtype), expected {mine}",
             "Write to another folder, or delete this one",
         )
-
-
-def _entry(index: int, data: bytes, shard: Shard) -> ShardEntry:
-    return ShardEntry(
-        index=index,
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        rows=len(shard.ids),
-        valid=int(shard.valid.sum()),
-        failed=len(shard.failures),
-        notes={word: len(rows) for word, rows in sorted(shard.notes.items())},
-    )

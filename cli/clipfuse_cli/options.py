@@ -23,6 +23,8 @@ SplitColumn = Annotated[str | None, typer.Option(help="Column that says train, v
 TestTable = Annotated[Path | None, typer.Option(help="Second table, whose rows are the test rows.")]
 TestImages = Annotated[Path | None, typer.Option(help="Where the second table's pictures are.")]
 Cache = Annotated[Path | None, typer.Option(help="The feature cache (a folder).")]
+CachePath = Annotated[Path | None, typer.Argument(help="The cache (a folder); clipfuse.toml's if left out.")]
+TABLE_HELP = "A feature table: its name as clipfuse cache info shows it, the start of its fingerprint, or its folder."
 Runs = Annotated[Path | None, typer.Option(help="Where runs are kept.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="A run's name or directory; the newest if left out.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]

@@ -1,26 +1,13 @@
-"""``clipfuse cache``: look into a feature cache."""
+"""``clipfuse cache info``: what a feature cache holds."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from clipfuse_cli import options as o
 
-app = typer.Typer(no_args_is_help=True, help="Look into a feature cache.")
 
-
-@app.callback()
-def _root() -> None: ...
-
-
-@app.command("info")
-def info(
-    path: Annotated[Path | None, typer.Argument(help="The cache; clipfuse.toml's if left out.")] = None,
-    json: o.Json = False,
-) -> None:
+def info(path: o.CachePath = None, json: o.Json = False) -> None:
     """Samples, feature tables with widths, rows, failures and bytes, splits.
 
     Example: clipfuse cache info features/photos --json
@@ -51,15 +38,21 @@ def info(
     for table in about["tables"]:
         grid.add_row(
             Text(table["name"]),
-            str(table["dim"]),
-            *(f"{table[key]:,}" for key in ("rows", "valid", "failed")),
+            *(_number(table[key]) for key in ("dim", "rows", "valid", "failed")),
             f"{table['bytes'] / 1e6:.1f}",
-            f"{table['precision']} → {table['dtype']}",
-            table["fingerprint"][:12],
+            f"{table['precision']} → {table['dtype']}" if table["dtype"] else "?",
+            (table["fingerprint"] or "?")[:12],
             table["state"],
         )
     console.print(grid)
+    for table in about["tables"]:
+        for note, rows in table["notes"].items():
+            console.print(f"{table['name']}: {rows:,} {note}", markup=False)
     for split in about["splits"]:
         console.print(f"split {split['name']}: {split['train']:,} / {split['validation']:,} / {split['test']:,}")
     for folder in about["unfinished"]:
         console.print(f"unfinished: {folder}; run clipfuse extract again and it goes on", markup=False)
+
+
+def _number(value: Any) -> str:
+    return "?" if value is None else f"{value:,}"
