@@ -199,8 +199,8 @@ def _complete_tables(
         table = known.get(spec.fingerprint(output, storage))
         if table is None:
             continue
-        if not table.is_complete_for(inputs[spec.modality]):
-            # rows that were taken out or put in another order need no encoding
+        if not table.is_complete_for(inputs[spec.modality]) or table.is_untidy:
+            # rows that were taken out or put in another order need no encoding, nor does what a kill left
             writer = cache.writer(table.description, ids, digests[spec.modality], shard_rows=1, batch_size=1)
             if writer.new_rows:
                 continue

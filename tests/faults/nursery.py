@@ -199,6 +199,7 @@ def _live(job, order, pipe):
         os.close(pipe)
         raise
     except BaseException as error:
+        _limit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1])  # stderr is a file, too
         traceback.print_exc()
         code, outcome = 1, (None, type(error).__name__, str(error)[:2000])
     sys.stdout.flush()
