@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIPFUSE := $(BIN)/clipfuse
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test faults check format bench clean
 
 install: $(READY)
 
@@ -28,6 +28,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+faults: $(READY)
+	$(BIN)/python -m pytest tests/faults --faults
 
 check: $(READY)
 	$(BIN)/ruff check

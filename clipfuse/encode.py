@@ -14,7 +14,7 @@ from clipfuse.inputs import Progress
 from clipfuse.memory import is_out_of_memory
 from clipfuse.shard_work import Batch, EncodeJob, ShardWork, TableKey
 from clipfuse.stage_clock import StageClock
-from clipfuse_cache import Share
+from clipfuse_cache import Share, faults
 
 T = TypeVar("T")
 
@@ -118,6 +118,7 @@ def _shards_to_do(jobs: Sequence[EncodeJob], share: Share | None) -> dict[int, l
 
 def _encode(job: EncodeJob, batch: Batch, device: str, clock: StageClock) -> Mapping[str, Any]:
     """One forward pass: output -> (inputs, tokens, dim) float32 arrays."""
+    faults.point("encode")
     try:
         with clock.encoding_now():
             return {output: features.numpy() for output, features in job.encoder.encode(batch.prepared).items()}

@@ -103,7 +103,8 @@ def complete_tables(
     found = {}
     for one in streams:
         table = known.get(one.spec.fingerprint(one.output, storage))
-        if table is not None and table.is_complete_for(inputs[one.spec.modality]):
+        # an untidy one is complete too, but for what a kill left: its writer finishes that
+        if table is not None and table.is_complete_for(inputs[one.spec.modality]) and not table.is_untidy:
             found[one] = table
     return found
 

@@ -13,6 +13,11 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the hub
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small tensors are quicker so, on a busy machine, too
 
+
+def pytest_addoption(parser):
+    parser.addoption("--faults", action="store_true", help="tests/faults: everything, not a small sample of it")
+
+
 LABELS = ("dog", "cat", "kite", "tree")
 DIMS = {"image": 10, "text": 8}
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from clipfuse_cache import faults
 from clipfuse_cache.errors import CacheError, DiskFull
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -31,17 +32,21 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> bool:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        faults.point(f"temporary:{path.name}")
+        descriptor = _open_locked(temporary, path.name)
         try:
-            with suppress(OSError):  # a file system without locks: leftovers stay there
-                _lock(descriptor)
             view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            _write_all(descriptor, view[: len(data) // 2])
+            faults.point(f"half:{path.name}")
+            _write_all(descriptor, view[len(data) // 2 :])
+            faults.point(f"sync:{path.name}")
             os.fsync(descriptor)
+            faults.point(f"rename:{path.name}")
             written = _put(temporary, path, replace=replace)
+            faults.point(f"renamed:{path.name}")
         finally:
             os.close(descriptor)
+        faults.point(f"folder:{path.name}")
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
@@ -67,17 +72,38 @@ def remove_stale_temporaries(folder: Path) -> None:
         with suppress(OSError):  # BlockingIOError: its writer is at work
             descriptor = os.open(temporary, os.O_RDONLY)
             try:
-                _lock(descriptor)
+                _lock(descriptor, wait=False)
                 temporary.unlink()
             finally:
                 os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
+def _open_locked(temporary: Path, name: str) -> int:
+    """A new file with a lock on it, by which others see that its writer is alive."""
+    while True:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            faults.point(f"lock:{name}")
+            with suppress(OSError):  # a file system without locks: leftovers stay there
+                _lock(descriptor, wait=True)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # another process took it for a leftover before the lock was there
+
+
+def _lock(descriptor: int, *, wait: bool) -> None:
     # a lock ends with the process that holds it; process ids come again, in containers with every start
     import fcntl  # not on Windows, where features can still be read
 
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _write_all(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _put(temporary: Path, path: Path, *, replace: bool) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class Reader:
     """Datasets and attributes of an HDF5 file given as bytes; ``name`` is used in messages.
 
     Refuses anything through which a file could reach outside of itself or lie about its size: links,
-    external storage, virtual datasets, variable-length types, shapes that the bytes can't hold.
+    external storage, virtual datasets, variable-length types, compression, shapes that the bytes can't hold.
 
     Args:
         data: the file.
@@ -115,6 +116,8 @@ class Reader:
                 raise self.corrupt(f"{name!r} is {found.dtype} {found.shape}, expected {dtype} {shape}")
             if found.nbytes > self._size:
                 raise self.corrupt(f"{name!r} declares {found.nbytes:,} bytes, the file has {self._size:,}")
+            if not _plain_chunks(found, self._size):
+                raise self.corrupt(f"{name!r} is compressed, or its chunks are larger than the file")
             return np.asarray(found[()])
         except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             raise self.corrupt(f"dataset {name!r} can't be read ({error})") from error
@@ -122,6 +125,15 @@ class Reader:
     def corrupt(self, problem: str) -> CacheCorrupt:
         """The error that says ``problem`` about this file and what to do."""
         return CacheCorrupt(f"{self.name}: {problem}", "Delete the file and run clipfuse extract again")
+
+
+def _plain_chunks(found: h5py.Dataset, size: int) -> bool:
+    """No filter but fletcher32, and no chunk of more than ``size`` bytes. HDF5 takes memory for a whole chunk, which
+    can be larger than the dataset and compress to almost nothing; other filters can be plugins."""
+    settings = found.id.get_create_plist()
+    filters = {settings.get_filter(number)[0] for number in range(settings.get_nfilters())}
+    chunk = math.prod(found.chunks or (0,)) * found.dtype.itemsize
+    return filters <= {h5py.h5z.FILTER_FLETCHER32} and chunk <= size
 
 
 def _memory_name() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse_cache.errors import CacheCorrupt, CacheError, CacheMissing, RowsMissing
-from clipfuse_cache.manifest import Manifest, ShardEntry, TableDescription, read_manifest, shard_file
+from clipfuse_cache.manifest import Manifest, ShardEntry, TableDescription, read_manifest, read_plan, shard_file
 from clipfuse_cache.shard import Shard, decode_shard
 
 
@@ -54,6 +54,13 @@ class FeatureTable:
         return self.manifest.inputs == inputs and all(
             file_size(self.folder / shard_file(entry.index)) == entry.bytes for entry in self.manifest.shards
         )
+
+    @property
+    def is_untidy(self) -> bool:
+        """True when a kill right after the manifest was written left its plan; ``TableWriter.commit`` removes it.
+        Raises CacheCorrupt where a plan can't be read."""
+        plan, complete = read_plan(self.folder), {entry.index for entry in self.manifest.shards}
+        return plan is not None and complete.issuperset(plan.shards)
 
     def shards(self) -> Iterator[Shard]:
         """All shards, first to last, each checked against its SHA-256 before HDF5 sees it.

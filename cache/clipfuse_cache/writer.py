@@ -247,11 +247,12 @@ class TableWriter:
             shards = tuple(self._entries[index] for index in sorted(self._entries))
             manifest = Manifest(self.plan.table, self._inputs, len(self._ids), shards)
             write_manifest(self.folder, manifest)
-            (self.folder / "plan.json").unlink(missing_ok=True)
             kept = {shard_file(entry.index) for entry in shards}
             for path in self.folder.glob("shard-*.h5"):
                 if path.name not in kept:
                     path.unlink(missing_ok=True)
+            # last: while it is there, there may be something to remove
+            (self.folder / "plan.json").unlink(missing_ok=True)
             return FeatureTable(self.folder, manifest)
 
     def _committed(self) -> Manifest | None:

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from contextlib import contextmanager
 
 import pytest
 
 from clipfuse_cache.atomic import remove_stale_temporaries, write_bytes, write_json
 from clipfuse_cache.errors import CacheError, DiskFull
+from clipfuse_cache.faults import armed
 
 FULL = """
 import resource, sys
@@ -24,11 +25,12 @@ except DiskFull as error:
 """
 
 KILLED = """
-import os, signal, sys
+import sys
 from pathlib import Path
 from clipfuse_cache.atomic import write_bytes
-os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-write_bytes(Path(sys.argv[1]), bytes(1000))
+from clipfuse_cache.faults import armed
+with armed("sync:file=kill"):
+    write_bytes(Path(sys.argv[1]), bytes(1000))
 """
 
 
@@ -101,21 +103,33 @@ def test_leftovers_of_a_dead_writer_are_removed_and_other_files_stay(tmp_path):
     remove_stale_temporaries(tmp_path / "nowhere")
 
 
-def test_the_temporary_of_a_writer_at_work_stays(tmp_path, monkeypatch):
-    writing, go_on, real = threading.Event(), threading.Event(), os.fsync
+@contextmanager
+def standing_at(point, folder):
+    """A thread that writes folder/file and stands still at ``point`` until the end of the block."""
+    stopped = folder.with_name("stopped")
+    with armed(f"{point}:file#1=stop", stopped):
+        thread = threading.Thread(target=write_bytes, args=(folder / "file", b"data"))
+        thread.start()
+        while not stopped.exists():
+            assert thread.is_alive()
+        yield
+        stopped.unlink()
+        thread.join()
 
-    def wait(descriptor):
-        writing.set()
-        assert go_on.wait(60)
-        real(descriptor)
 
-    monkeypatch.setattr(os, "fsync", wait)
-    thread = threading.Thread(target=write_bytes, args=(tmp_path / "file", b"data"))
-    thread.start()
-    assert writing.wait(60)
-    remove_stale_temporaries(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
-    go_on.set()
-    thread.join()
-    assert (tmp_path / "file").read_bytes() == b"data"
-    assert [Path(entry).name for entry in tmp_path.iterdir()] == ["file"]
+def test_the_temporary_of_a_writer_at_work_stays(tmp_path):
+    folder = tmp_path / "folder"
+    with standing_at("sync", folder):
+        remove_stale_temporaries(folder)
+        assert len(list(folder.iterdir())) == 1
+    assert (folder / "file").read_bytes() == b"data"
+    assert [entry.name for entry in folder.iterdir()] == ["file"]
+
+
+def test_a_temporary_that_was_taken_for_a_leftover_before_it_was_locked_is_made_again(tmp_path):
+    folder = tmp_path / "folder"
+    with standing_at("lock", folder):
+        remove_stale_temporaries(folder)
+        assert not list(folder.iterdir())
+    assert (folder / "file").read_bytes() == b"data"
+    assert [entry.name for entry in folder.iterdir()] == ["file"]
