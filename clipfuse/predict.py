@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipfuse.config import TableConfig
 from clipfuse.data.dataset import Dataset, LedgerEntry
 from clipfuse.data.records import read_table
-from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder
+from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder, tokens_of
 from clipfuse.errors import DataError, FingerprintMismatch
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
@@ -153,15 +153,15 @@ def _encode(
 def _find_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
     """The encoders of the run's streams by how their features are stored, each reduced to what the run reads and
     checked against its fingerprint."""
-    wanted: dict[tuple[str, Precision, Storage], list[TableDescription]] = {}
+    wanted: dict[tuple[str, Precision, int | None, Storage], list[TableDescription]] = {}
     for stream, description in run.streams.items():
         name = names.get(stream, description.encoder_name)
-        precision: Precision = "bfloat16" if description.encoder["precision"] == "bfloat16" else "float32"
+        precision: Precision = description.encoder["precision"]
         storage: Storage = "float32" if description.dtype == "float32" else "float16"
-        wanted.setdefault((name, precision, storage), []).append(description)
+        wanted.setdefault((name, precision, tokens_of(description.output), storage), []).append(description)
     found: dict[Storage, list[EncoderFactory]] = {}
-    for (name, precision, storage), descriptions in wanted.items():
-        factory = find_encoder(name, precision=precision)
+    for (name, precision, tokens, storage), descriptions in wanted.items():
+        factory = find_encoder(name, precision=precision, tokens=tokens)
         specs = tuple(_matching_spec(factory, description, storage, run) for description in descriptions)
         found.setdefault(storage, []).append(_Reduced(factory, specs))
     return found
@@ -190,6 +190,6 @@ class _Reduced:
     factory: EncoderFactory
     specs: tuple[EncoderSpec, ...]
 
-    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
         """Load those of ``specs``."""
-        return self.factory.load(device, specs)
+        return self.factory.load(device, specs, compiled=compiled)

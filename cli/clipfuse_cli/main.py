@@ -102,7 +102,7 @@ app.command("bench", rich_help_panel=_MODELS)(bench.bench)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
-app.command("encoders", rich_help_panel=_LOOK)(encoders.encoders)
+app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)
 app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
 
 

@@ -1,17 +1,29 @@
 """Frozen encoders: names to weights on disk to features.
 
-``find_encoder(name, precision=...)`` knows what an encoder is without importing a deep-learning library;
-``.load(device, specs)`` on its result brings the weights into memory.
+``find_encoder(name, precision=...)`` knows what an encoder is without importing a deep-learning library
+(torchvision's excepted); ``.load(device, specs)`` on its result brings the weights into memory.
 """
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from clipfuse.encoders.spec import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Prepared, Shape, Storage
-from clipfuse.errors import UnknownName
+from clipfuse.encoders.aliases import ALIASES, Alias
+from clipfuse.encoders.request import Request
+from clipfuse.encoders.spec import (
+    Encoder,
+    EncoderFactory,
+    EncoderSpec,
+    Modality,
+    Precision,
+    Prepared,
+    Shape,
+    Storage,
+    tokens_of,
+)
+from clipfuse.errors import ConfigError, UnknownName
 from clipfuse.registry import Registry, did_you_mean
 
 __all__ = [
@@ -24,69 +36,103 @@ __all__ = [
     "Modality",
     "Precision",
     "Prepared",
+    "Request",
     "Shape",
     "Storage",
     "find_encoder",
+    "tokens_of",
 ]
 
-Finder = Callable[[str, str, Precision], EncoderFactory]
+Finder = Callable[[Request], EncoderFactory]
 BACKENDS: Registry[Finder] = Registry("encoder backend")
 
 
-@dataclass(frozen=True)
-class Alias:
-    """A short name for an encoder. ``target`` is its full name."""
-
-    target: str
-    about: str
-
-
-ALIASES: dict[str, Alias] = {
-    "mini": Alias(
-        f"clip:local-dir:{Path(__file__).parent / 'mini'}",
-        "embedded small CLIP, 256-d, for demos and tests; its README.md says what it is not",
-    )
-}
-
-
 @BACKENDS.register("clip")
-def _clip(name: str, target: str, precision: Precision) -> EncoderFactory:
+def _clip(request: Request) -> EncoderFactory:
     from clipfuse.encoders.clip import find_clip
 
-    return find_clip(name, target, precision)
+    return find_clip(request)
 
 
 @BACKENDS.register("timm")
-def _timm(name: str, target: str, precision: Precision) -> EncoderFactory:
+def _timm(request: Request) -> EncoderFactory:
     from clipfuse.encoders.timm import find_timm
 
-    return find_timm(name, target, precision)
+    return find_timm(request)
 
 
 @BACKENDS.register("hf")
-def _hf(name: str, target: str, precision: Precision) -> EncoderFactory:
+def _hf(request: Request) -> EncoderFactory:
     from clipfuse.encoders.hf import find_hf
 
-    return find_hf(name, target, precision)
+    return find_hf(request)
 
 
-def find_encoder(name: str, *, precision: Precision = "float32") -> EncoderFactory:
+@BACKENDS.register("torchvision")
+def _torchvision(request: Request) -> EncoderFactory:
+    from clipfuse.encoders.torchvision import find_torchvision
+
+    return find_torchvision(request)
+
+
+_WEIGHTS = "@"
+
+
+def find_encoder(
+    name: str, *, precision: Precision = "float32", tokens: int | None = None, weights: Path | None = None
+) -> EncoderFactory:
     """Where the encoder called ``name`` is on disk, and everything that its fingerprint needs.
 
     Args:
-        name: an alias ("mini"), or BACKEND:MODEL ("clip:ViT-L-14-quickgelu/openai", "timm:local-dir:FOLDER", ...).
+        name: an alias ("mini"), or BACKEND:MODEL ("clip:ViT-L-14-quickgelu/openai", "timm:local-dir:FOLDER", ...); with
+            weights of one's own NAME@PATH.
         precision: what its forward pass is to compute in.
+        tokens: give one more output, "tokens-K": the last layer reduced to so many groups.
+        weights: a safetensors file, or a folder that holds the model; "find_encoder(name, weights=path)" is
+            ``find_encoder(f"{name}@{path}")``, and the encoder keeps that name.
 
     Raises:
-        UnknownName: no such alias or backend.
+        UnknownName: no such alias, backend or model.
+        ConfigError: settings that can't be, or that don't go together.
+        EncoderError: the model can't give tokens, or the weights are not what they should be.
         WeightsMissing: the weights are not here and can't be had; raised before anything heavy is imported.
     """
-    alias = ALIASES.get(name)
-    backend, colon, target = (alias.target if alias else name).partition(":")
-    if not colon or not target:
-        raise UnknownName(
-            f"unknown encoder {name!r}",
-            f"{did_you_mean(name, ALIASES)}, or clip:MODEL/TAG, clip:local-dir:FOLDER, timm:NAME.TAG, "
-            "timm:local-dir:FOLDER, hf:OWNER/NAME, hf:FOLDER",
-        )
-    return BACKENDS.get(backend)(name, target, precision)
+    if precision not in typing.get_args(Precision):
+        known = typing.get_args(Precision)
+        raise ConfigError(f"unknown precision {precision!r}", did_you_mean(str(precision), known))
+    if tokens is not None and tokens < 1:
+        raise ConfigError(f"an encoder can't give {tokens} tokens", "Write --tokens 1 or more")
+    if weights is not None:
+        name = f"{name}{_WEIGHTS}{weights}"
+    model, at, path = _split(name)
+    alias = ALIASES.get(model)
+    backend, colon, target = (alias.target if alias else model).partition(":")
+    if not colon or not target or (at and not path):
+        raise UnknownName(f"unknown encoder {name!r}", _hint(model))
+    request = Request(
+        name,
+        target,
+        precision,
+        tokens,
+        Path(path).expanduser() if path else None,
+        prefix=alias.prefix if alias else "",
+        pooling=alias.pooling if alias else None,
+    )
+    return BACKENDS.get(backend)(request)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """(model, "@" or nothing, path of its weights). A folder of one's own may have that sign in its name."""
+    backend, _, target = name.partition(":")
+    if target.startswith("local-dir:") or (backend == "hf" and target.startswith((".", "/", "~"))):
+        return name, "", ""
+    return name.partition(_WEIGHTS)
+
+
+def _hint(name: str) -> str:
+    near = did_you_mean(name, ALIASES)
+    start = f"{near} " if near.startswith("Did") else ""
+    return (
+        f"{start}clipfuse encoders lists the short names; any other model is clip:MODEL/TAG, timm:NAME.TAG, "
+        "hf:OWNER/NAME, torchvision:NAME.TAG, or one of these with a folder"
+    )

@@ -1,32 +1,32 @@
-"""open_clip's models: ``clip:MODEL/TAG`` and ``clip:local-dir:FOLDER``."""
+"""open_clip's models: ``clip:MODEL/TAG``, ``clip:local-dir:FOLDER``, and ``clip:MODEL`` with weights of one's own."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipfuse.data.pictures import DECODER
-from clipfuse.encoders.open_clip_catalogue import model_config, published_weights
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Precision, Prepared, Shape
+from clipfuse.encoders.open_clip_catalogue import check_origin, common_weights, model_config, published_weights
+from clipfuse.encoders.request import Request
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Shape
 from clipfuse.encoders.weights import (
     ModelFiles,
+    check_tokenizer,
     count_parameters,
     file_digest,
     from_hub,
     in_folder,
     in_short,
+    own_weights,
     tensor_shapes,
     tokenizer_digest,
+    tokenizer_from_hub,
 )
 from clipfuse.errors import ConfigError, EncoderError
-
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _LOCAL = "local-dir:"
@@ -43,22 +43,37 @@ _PREPROCESSING = {
 
 @dataclass(frozen=True)
 class ClipFactory:
-    """One CLIP model on disk: up to two encoders that share its weights. See :class:`EncoderFactory`."""
+    """One CLIP model on disk: up to two encoders that share its weights. See :class:`EncoderFactory`.
+
+    Attributes:
+        specs: its encoders.
+        model_name: what open_clip calls it.
+        weights: its weights' file; None where they are in the folder that ``model_name`` names.
+        preprocessing: open_clip's arguments for what a file of weights does not say.
+        tokenizer: folder of a transformers tokenizer; None for OpenAI's, which open_clip brings along.
+    """
 
     specs: tuple[EncoderSpec, ...]
     model_name: str
     weights: str | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Path | None = None
 
-    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
         """Load with open_clip's own loader, which refuses to go on without weights.
 
         Raises:
             EncoderError: open_clip can't load them, or preprocesses otherwise than the spec says.
+            ConfigError: the device can't compute in the spec's precision.
         """
         if not specs:
             return []
         import open_clip
+
+        from clipfuse.encoders.caption import CaptionEncoder
+        from clipfuse.encoders.clip_tokens import load_tokenizer
+        from clipfuse.encoders.clip_towers import image_compute, text_compute
+        from clipfuse.encoders.picture import PictureEncoder
 
         name = self.specs[0].name
         try:
@@ -74,99 +89,144 @@ class ClipFactory:
                     expected = {k: v for k, v in spec.preprocessing.items() if k != "decoder"}
                     if found != expected:
                         raise EncoderError(f"it preprocesses with {found}, expected {expected}")
-                    encoders.append(_ClipImage(spec, model, transform, device))
+                    compute = image_compute(model, spec)
+                    encoders.append(PictureEncoder(spec, transform, compute, model.visual, device, compiled=compiled))
                 else:
-                    encoders.append(_ClipText(spec, model, open_clip.get_tokenizer(self.model_name), device))
+                    tokenize = load_tokenizer(spec, self.tokenizer)
+                    encoders.append(
+                        CaptionEncoder(
+                            spec, tokenize, text_compute(model, spec), model, device, padding=0, compiled=compiled
+                        )
+                    )
+        except ConfigError:
+            raise
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"open_clip can't load {name}: {in_short(error)}") from error
         return encoders
 
 
-def find_clip(name: str, target: str, precision: Precision) -> ClipFactory:
-    """The CLIP model that ``target`` ("MODEL/TAG" or "local-dir:FOLDER") names; no weights are loaded.
+def find_clip(request: Request) -> ClipFactory:
+    """The CLIP model that is asked for ("MODEL/TAG", "local-dir:FOLDER", or "MODEL" with weights); no weights are
+    loaded.
 
     Raises:
         WeightsMissing, UnknownName, ConfigError, EncoderError: see each message.
     """
+    target, own = request.target, request.weights
     if target.startswith(_LOCAL):
-        folder = Path(target.removeprefix(_LOCAL)).expanduser()
-        files = in_folder(name, folder, CONFIG, WEIGHTS)
-        config = files.read_config()
-        model, preprocessing = config.get("model_cfg"), config.get("preprocess_cfg", {})
-        if not isinstance(model, dict) or not isinstance(preprocessing, dict):
-            raise EncoderError(f"{files.config} has no 'model_cfg': not a configuration of open_clip")
-        for part in ("vision_cfg", "text_cfg"):
-            if not isinstance(model.get(part), dict):
-                raise EncoderError(f"{files.config} has no {part!r} in its 'model_cfg'")
-        # open_clip takes a tokenizer from the folder only where the configuration names one
-        tokenizer = tokenizer_digest(folder) if model["text_cfg"].get("hf_tokenizer_name") else None
-        return ClipFactory(_specs(name, model, preprocessing, files, tokenizer, precision), f"{_LOCAL}{folder}")
+        if own is not None:
+            raise ConfigError(f"encoder {request.name} names its folder already", "Leave --weights out")
+        return _from_folder(request, Path(target.removeprefix(_LOCAL)).expanduser())
     architecture, slash, tag = target.partition("/")
-    if not slash:
-        raise ConfigError(
-            f"encoder {name!r} names no weights", "Write clip:MODEL/TAG, for example clip:ViT-L-14-quickgelu/openai"
-        )
     model = model_config(architecture)
-    published = published_weights(architecture, tag)
-    repository, _, weights = published.get("hf_hub", "").partition("/")
-    repository, _, weights = f"{repository}/{weights}".rpartition("/")
-    if not repository:
-        raise EncoderError(
-            f"encoder {name}: these weights are only published as a pickled file ({published.get('url')})",
-            "Convert them to safetensors in open_clip's layout and use clip:local-dir:FOLDER",
+    if own is not None and (own / CONFIG).exists():
+        factory = _from_folder(request, own)
+        _check_same(model, factory.specs[0].model, request, own)
+        return factory
+    if own is not None:
+        published = published_weights(architecture, tag) if slash else common_weights(architecture)
+        weights = own_weights(request.name, own, WEIGHTS)
+        check_origin(architecture, weights)
+    elif not slash:
+        raise ConfigError(
+            f"encoder {request.name!r} names no weights",
+            "Write clip:MODEL/TAG, for example clip:ViT-L-14-quickgelu/openai, or give a file with --weights",
         )
-    files = from_hub(name, repository, CONFIG, WEIGHTS, own_folder="clip:local-dir:FOLDER")
-    preprocessing = {k: published[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in published}
+    else:
+        published = published_weights(architecture, tag)
+        repository, _, rest = published.get("hf_hub", "").partition("/")
+        repository, _, _ = f"{repository}/{rest}".rpartition("/")
+        if not repository:
+            raise EncoderError(
+                f"encoder {request.name}: these weights are only published as a pickled file ({published.get('url')})",
+                "Download it, clipfuse encoders convert FILE -o FILE.safetensors, and give that with --weights",
+            )
+        weights = from_hub(request.name, repository, CONFIG, WEIGHTS, own_folder="clip:local-dir:FOLDER").weights
+    asked = ("mean", "std", "interpolation", "resize_mode")
+    preprocessing: dict[str, Any] = {key: published[key] for key in asked if key in published}
+    tokenizer, text = None, model["text_cfg"]
+    if text.get("hf_tokenizer_name"):
+        tokenizer = tokenizer_from_hub(request.name, text["hf_tokenizer_name"], "clip:local-dir:FOLDER")
     # by file: exactly the one whose digest the specs have, and no question to the hub; but a file says nothing of
     # how it wants its pictures
     return ClipFactory(
-        _specs(name, model, preprocessing, files, None, precision),
+        _specs(request, model, preprocessing, weights, tokenizer),
         architecture,
-        str(files.weights),
+        str(weights),
         {f"image_{key}": value for key, value in preprocessing.items()},
+        tokenizer,
     )
 
 
+def _from_folder(request: Request, folder: Path) -> ClipFactory:
+    files = in_folder(request.name, folder, CONFIG, WEIGHTS)
+    model, preprocessing = _read(files)
+    # open_clip takes a tokenizer from the folder only where the configuration names one
+    tokenizer = None
+    if model["text_cfg"].get("hf_tokenizer_name"):
+        check_tokenizer(request.name, folder)
+        tokenizer = folder
+    specs = _specs(request, model, preprocessing, files.weights, tokenizer)
+    return ClipFactory(specs, f"{_LOCAL}{folder}", tokenizer=tokenizer)
+
+
+def _read(files: ModelFiles) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = files.read_config()
+    model, preprocessing = config.get("model_cfg"), config.get("preprocess_cfg", {})
+    if not isinstance(model, dict) or not isinstance(preprocessing, dict):
+        raise EncoderError(f"{files.config} has no 'model_cfg': not a configuration of open_clip")
+    for part in ("vision_cfg", "text_cfg"):
+        if not isinstance(model.get(part), dict):
+            raise EncoderError(f"{files.config} has no {part!r} in its 'model_cfg'")
+    return model, preprocessing
+
+
+def _check_same(named: Mapping[str, Any], found: Mapping[str, Any], request: Request, folder: Path) -> None:
+    for key in ("embed_dim", "quick_gelu"):
+        if (named.get(key) or False) != (found.get(key) or False):
+            raise EncoderError(
+                f"{folder} is another model than {request.name}: its {key} is {found.get(key)}, not {named.get(key)}",
+                f"Use clip:local-dir:{folder}",
+            )
+
+
 def _specs(
-    name: str,
+    request: Request,
     model: Mapping[str, Any],
     preprocessing: Mapping[str, Any],
-    files: ModelFiles,
-    tokenizer: str | None,
-    precision: Precision,
+    weights: Path,
+    tokenizer: Path | None,
 ) -> tuple[EncoderSpec, ...]:
     vision, text = model["vision_cfg"], model["text_cfg"]
     size = {"size": vision.get("image_size", 224)}
     picture = {**_plain({**_PREPROCESSING, **size, **preprocessing}), "decoder": DECODER}
     captions = {
-        "tokenizer": tokenizer or text.get("hf_tokenizer_name") or "openai-bpe",
+        "tokenizer": tokenizer_digest(tokenizer) if tokenizer else "openai-bpe",
         "context": text.get("context_length", 77),
     }
-    tensors = tensor_shapes(files.weights)
-    projected = Shape(1, model["embed_dim"])
-    weights, weights_bytes = file_digest(files.weights), files.weights.stat().st_size
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    if request.prefix:
+        captions["prefix"] = request.prefix
+    tensors = tensor_shapes(weights)
+    digest, weights_bytes = file_digest(weights), weights.stat().st_size
 
-    def spec(modality: Modality, steps: Mapping[str, Any], pooled: int | None, pixels: int) -> EncoderSpec:
+    def spec(modality: Modality, steps: Mapping[str, Any], shapes: Mapping[str, Shape], pixels: int) -> EncoderSpec:
         return EncoderSpec(
-            name=name,
+            name=request.name,
             modality=modality,
             backend="open_clip",
             model=_plain(model),
-            weights=weights,
+            weights=digest,
             weights_bytes=weights_bytes,
-            activation=activation,
+            activation="quick_gelu" if model.get("quick_gelu") else "gelu",
             preprocessing=steps,
-            precision=precision,
-            shapes={"projected": projected} | ({"pooled": Shape(1, pooled)} if pooled else {}),
+            precision=request.precision,
+            shapes=shapes,
             parameters=count_parameters(tensors),
             pixels=pixels,
         )
 
-    return (
-        spec("image", picture, _width_before(tensors, _IMAGE_PROJECTIONS, vision), math.prod(picture["size"])),
-        spec("text", captions, _width_before(tensors, _TEXT_PROJECTIONS, text), 0),
-    )
+    image, caption = clip_shapes(model, tensors, request)
+    return spec("image", picture, image, math.prod(picture["size"])), spec("text", captions, caption, 0)
 
 
 _IMAGE_PROJECTIONS = {
@@ -186,15 +246,45 @@ _TEXT_PROJECTIONS = {
     "text.proj.0.weight": 1,
 }
 """A tower's last matrix in the weights' file -> which of its sides is the width before it."""
+_IMAGE_LAYERS = {
+    "visual.attnpool.q_proj.weight": 1,
+    "visual.class_embedding": 0,
+    "visual.trunk.attn_pool.latent": 2,
+    "visual.head.pool.qkv.weight": 1,
+    "visual.head.pool.q.weight": 1,
+}
+"""A tensor in the weights' file -> which of its sides is the width of the last layer, where that is not what goes into
+the projection."""
 
 
-def _width_before(
-    tensors: Mapping[str, tuple[int, ...]], projections: Mapping[str, int], tower: Mapping[str, Any]
-) -> int | None:
-    """Width before the projection. None where a tower has no projection, or (ResNets) projects inside its pooling."""
-    if isinstance(tower.get("layers"), list):
-        return None
-    return next((tensors[name][side] for name, side in projections.items() if len(tensors.get(name, ())) == 2), None)
+def clip_shapes(
+    model: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]], request: Request
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """The outputs of a model's image tower and of its text tower.
+
+    "pooled" is missing where a tower has no projection, or (ResNets) projects inside its pooling.
+
+    Args:
+        model: open_clip's configuration of it.
+        tensors: name -> shape of its weights.
+        request: says whether tokens are wanted. Raises EncoderError where a tower can't give them.
+    """
+    vision, text = model["vision_cfg"], model["text_cfg"]
+    projected = {"projected": Shape(1, model["embed_dim"])}
+    image, caption = _side(tensors, _IMAGE_PROJECTIONS), _side(tensors, _TEXT_PROJECTIONS)
+    places = None if vision.get("attentional_pool") else _side(tensors, _IMAGE_LAYERS) or image
+    words = caption or model["embed_dim"] if text.get("hf_model_name") else text.get("width", 512)
+    resnet = isinstance(vision.get("layers"), list)
+    return (
+        projected
+        | ({"pooled": Shape(1, image)} if image and not resnet else {})
+        | request.tokens_shape(places, "queries look at all of a picture, not at places in it"),
+        projected | ({"pooled": Shape(1, caption)} if caption else {}) | request.tokens_shape(words),
+    )
+
+
+def _side(tensors: Mapping[str, tuple[int, ...]], sides: Mapping[str, int]) -> int | None:
+    return next((tensors[name][side] for name, side in sides.items() if len(tensors.get(name, ())) > side), None)
 
 
 def _plain(value: Any) -> Any:
@@ -203,104 +293,3 @@ def _plain(value: Any) -> Any:
     if isinstance(plain, dict) and isinstance(plain.get("size"), int):
         plain["size"] = [plain["size"], plain["size"]]
     return plain
-
-
-class _ClipImage:
-    def __init__(self, spec: EncoderSpec, model: Any, transform: Callable[..., Any], device: str) -> None:
-        import torch
-
-        self.spec = spec
-        self._transform = transform
-        tower, project = _split_image_tower(model)
-        from clipfuse.encoders.forward import ForwardPass
-
-        self._pass = ForwardPass(
-            lambda batch: _outputs(spec, tower(batch["pixels"]), project),
-            [model.visual.to(memory_format=torch.channels_last)],
-            device,
-            spec.precision,
-        )
-
-    def prepare(self, item: Image.Image) -> Prepared:
-        return Prepared(self._transform(item))
-
-    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
-        import torch
-
-        return {"pixels": torch.stack([item.value for item in items]).contiguous(memory_format=torch.channels_last)}
-
-    def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return self._pass(batch)
-
-
-class _ClipText:
-    def __init__(self, spec: EncoderSpec, model: Any, tokenizer: Any, device: str) -> None:
-        self.spec = spec
-        self._tokenizer = tokenizer
-        self._context = int(spec.preprocessing["context"])
-        tower, project = _split_text_tower(model)
-        from clipfuse.encoders.forward import ForwardPass
-
-        self._pass = ForwardPass(
-            lambda batch: _outputs(spec, tower(batch["tokens"]), project), [model], device, spec.precision
-        )
-
-    def prepare(self, item: str) -> Prepared:
-        return Prepared(self._tokenizer([item], context_length=self._context)[0], self._context)
-
-    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
-        import torch
-
-        return {"tokens": torch.stack([item.value for item in items])}
-
-    def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return self._pass(batch)
-
-
-Project = Callable[["torch.Tensor"], "torch.Tensor"]
-
-
-def _outputs(spec: EncoderSpec, pooled: torch.Tensor, project: Project) -> Mapping[str, torch.Tensor]:
-    both = {"pooled": pooled, "projected": project(pooled)}
-    return {name: both[name] for name in spec.outputs}
-
-
-def _split_image_tower(model: Any) -> tuple[Project, Project]:
-    """The image tower up to its projection, and the projection: together what ``model.encode_image`` computes."""
-    visual = model.visual
-
-    def tower(pixels: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = model.encode_image(pixels, normalize=False)
-        return features
-
-    if hasattr(visual, "trunk"):  # a timm model
-        trunk, head = visual.trunk, visual.head
-        if not len(head):  # the classifier serves as the projection
-            return (lambda x: trunk.forward_head(trunk.forward_features(x), pre_logits=True)), trunk.get_classifier()
-        pool = 1 if hasattr(head, "pool") else 0  # attention over the trunk's map comes before the projection
-        return (lambda x: head[:pool](trunk(x))), head[pool:]
-    if getattr(visual, "proj", None) is not None:
-        projection, visual.proj = visual.proj, None
-        return tower, lambda x: x @ projection
-    return tower, lambda x: x
-
-
-def _split_text_tower(model: Any) -> tuple[Project, Project]:
-    """The text tower up to its projection, and the projection: together what ``model.encode_text`` computes."""
-    owner = model.text if hasattr(model, "text") else model
-    name = "proj" if hasattr(owner, "proj") else "text_projection"
-    projection = getattr(owner, name, None)
-
-    def tower(tokens: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = model.encode_text(tokens, normalize=False)
-        return features
-
-    if projection is None:
-        return tower, lambda x: x
-    if callable(projection):
-        import torch
-
-        setattr(owner, name, torch.nn.Identity() if name == "proj" else None)
-        return tower, projection
-    setattr(owner, name, None)
-    return tower, lambda x: x @ projection

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Precision, Prepared, Shape
+from clipfuse.encoders.request import Pooling, Request
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Shape, tokens_of
 from clipfuse.encoders.weights import (
     TOKENIZER_FILES,
+    ModelFiles,
+    check_tokenizer,
     count_parameters,
     file_digest,
     from_hub,
@@ -18,14 +23,33 @@ from clipfuse.encoders.weights import (
     tensor_shapes,
     tokenizer_digest,
 )
-from clipfuse.errors import EncoderError, WeightsMissing
+from clipfuse.errors import ConfigError, EncoderError, WeightsMissing
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+    from clipfuse.encoders.caption import Tokens
+
+CONFIG, WEIGHTS, POOLING = "config.json", "model.safetensors", "1_Pooling/config.json"
 _NOT_SETTINGS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
 _MAX_TOKENS = 512
+_POOLERS = {"albert", "bert", "camembert", "mpnet", "roberta", "xlm-roberta"}
+"""Kinds whose plain model ends in a pooler; in other files a "pooler" belongs to a classifier."""
+_COUNT_FROM_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+"""Kinds whose first position is the one after the padding's id, so that they read fewer tokens than they have
+positions."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +59,20 @@ class HfFactory:
     specs: tuple[EncoderSpec, ...]
     folder: Path
 
-    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
         """Load with transformers' own loader, from safetensors only.
 
         Raises:
             EncoderError: transformers can't load it, or weights that the features need are not in the file.
+            ConfigError: the device can't compute in the spec's precision.
         """
         if not specs:
             return []
         import torch
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
+
+        from clipfuse.encoders.caption import CaptionEncoder
 
         logging.disable_progress_bar()  # clipfuse shows its own
         (spec,) = specs
@@ -58,86 +85,135 @@ class HfFactory:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-            missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
-            if not missing:
-                return [_HfText(spec, model, tokenizer, device)]
+            pooler = "pooler" in spec.shapes
+            missing = sorted(name for name in info["missing_keys"] if pooler or "pooler" not in name)
+            if missing:
+                raise EncoderError(f"{len(missing)} weights are not in its file, the first is {missing[0]}")
+            return [
+                CaptionEncoder(
+                    spec,
+                    _tokenize(tokenizer, int(spec.preprocessing["max_length"])),
+                    _compute(model, spec),
+                    model,
+                    device,
+                    padding=tokenizer.pad_token_id or 0,
+                    compiled=compiled,
+                )
+            ]
+        except ConfigError:
+            raise
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"transformers can't load {spec.name}: {in_short(error)}") from error
-        raise EncoderError(f"{spec.name}: {len(missing)} weights are not in its file, the first is {missing[0]}")
 
 
-def find_hf(name: str, target: str, precision: Precision) -> HfFactory:
-    """The transformers model that ``target`` (a folder, or "OWNER/NAME" on the hub) names; no weights are loaded.
+def find_hf(request: Request) -> HfFactory:
+    """The transformers model that is asked for (a folder, or "OWNER/NAME" on the hub); no weights are loaded.
 
     Raises:
-        WeightsMissing, EncoderError: see each message.
+        WeightsMissing, EncoderError, ConfigError: see each message.
     """
-    folder = Path(target).expanduser()
-    if "/" not in target and not folder.exists():
-        raise WeightsMissing(
-            f"encoder {name}: there is no folder {target}",
-            "A model of the hub is named hf:OWNER/NAME, for example hf:google-bert/bert-base-uncased",
-        )
-    if folder.is_dir() or target.startswith((".", "/", "~")) or target.count("/") != 1:
-        files = in_folder(name, folder, CONFIG, WEIGHTS)
-    else:
-        files = from_hub(name, target, CONFIG, WEIGHTS, also=TOKENIZER_FILES, own_folder="hf:FOLDER")
+    files = _files(request)
+    check_tokenizer(request.name, files.config.parent)
     config = files.read_config()
     if "model_type" not in config:
         raise EncoderError(f"{files.config} has no 'model_type': not a configuration of transformers")
     width = config.get("hidden_size", config.get("dim", config.get("d_model")))
     if not isinstance(width, int):
         raise EncoderError(f"{files.config} has no 'hidden_size': not a text encoder that clipfuse knows")
-    positions = config.get("max_position_embeddings")  # -1 or absent where positions are relative
+    tensors = tensor_shapes(files.weights)
+    outputs = ["mean", "cls"]
+    if _pooling(files.config.parent, request.pooling) == "cls":
+        outputs.reverse()
+    ends = ("pooler.weight", "pooler.dense.weight")
+    if config["model_type"] in _POOLERS and any(name.endswith(ends) for name in tensors):
+        outputs.append("pooler")
+    preprocessing = {"tokenizer": tokenizer_digest(files.config.parent), "max_length": longest_caption(config)}
+    if request.prefix:
+        preprocessing["prefix"] = request.prefix
     spec = EncoderSpec(
-        name=name,
+        name=request.name,
         modality="text",
         backend="transformers",
         model={key: value for key, value in config.items() if key not in _NOT_SETTINGS},
         weights=file_digest(files.weights),
         weights_bytes=files.weights.stat().st_size,
         activation=str(config.get("hidden_act") or config.get("activation") or "as the architecture"),
-        preprocessing={
-            "tokenizer": tokenizer_digest(files.config.parent),
-            "max_length": min(positions, _MAX_TOKENS) if isinstance(positions, int) and positions > 0 else _MAX_TOKENS,
-        },
-        precision=precision,
-        shapes={"mean": Shape(1, width), "cls": Shape(1, width)},
-        parameters=count_parameters(tensor_shapes(files.weights)),
+        preprocessing=preprocessing,
+        precision=request.precision,
+        shapes=dict.fromkeys(outputs, Shape(1, width)) | request.tokens_shape(width),
+        parameters=count_parameters(tensors),
     )
     return HfFactory((spec,), files.config.parent)
 
 
-class _HfText:
-    def __init__(self, spec: EncoderSpec, model: Any, tokenizer: Any, device: str) -> None:
-        self.spec = spec
-        self._tokenizer = tokenizer
-        self._max_length = int(spec.preprocessing["max_length"])
-        from clipfuse.encoders.forward import ForwardPass
+def longest_caption(config: Mapping[str, Any]) -> int:
+    """Tokens that a model with this configuration reads, special ones included; at most 512."""
+    positions = config.get("max_position_embeddings")  # -1 or absent where positions are relative
+    if not isinstance(positions, int) or positions <= 0:
+        return _MAX_TOKENS
+    if config["model_type"] in _COUNT_FROM_PADDING:
+        padding = config.get("pad_token_id")
+        positions -= (1 if padding is None else int(padding)) + 1
+    return min(positions, _MAX_TOKENS)
 
-        self._pass = ForwardPass(lambda batch: _pool(model, batch), [model], device, spec.precision)
 
-    def prepare(self, item: str) -> Prepared:
-        # only the length cap is known to hold: some tokenizers carry a model_max_length of 1e30
-        tokens: list[int] = self._tokenizer(item, truncation=True, max_length=self._max_length)["input_ids"]
-        return Prepared(tokens, len(tokens))
+def _files(request: Request) -> ModelFiles:
+    own, target = request.weights, request.target
+    if own is not None:
+        if own.is_file() and own.name != WEIGHTS:
+            raise ConfigError(
+                f"encoder {request.name}: {own} alone is not enough, a model of transformers needs its tokenizer",
+                f"Name a folder with {CONFIG}, {WEIGHTS} and a tokenizer",
+            )
+        return in_folder(request.name, own.parent if own.is_file() else own, CONFIG, WEIGHTS)
+    folder = Path(target).expanduser()
+    if "/" not in target and not folder.exists():
+        raise WeightsMissing(
+            f"encoder {request.name}: there is no folder {target}",
+            "A model of the hub is named hf:OWNER/NAME, for example hf:google-bert/bert-base-uncased",
+        )
+    if folder.is_dir() or target.startswith((".", "/", "~")) or target.count("/") != 1:
+        return in_folder(request.name, folder, CONFIG, WEIGHTS)
+    also = (*TOKENIZER_FILES, POOLING)
+    return from_hub(request.name, target, CONFIG, WEIGHTS, also=also, own_folder="hf:FOLDER")
 
-    def collate(self, items: Sequence[Prepared]) -> Mapping[str, torch.Tensor]:
-        import torch
 
-        longest = max(item.length for item in items)
-        padding = self._tokenizer.pad_token_id or 0
+def _pooling(folder: Path, otherwise: Pooling | None) -> Pooling:
+    """How sentence-transformers pools this model, where its files say; else ``otherwise``, else the mean."""
+    try:
+        about = json.loads((folder / POOLING).read_bytes())
+    except (OSError, ValueError):
+        return otherwise or "mean"
+    return "cls" if isinstance(about, dict) and about.get("pooling_mode_cls_token") else "mean"
+
+
+def _tokenize(tokenizer: Any, longest: int) -> Callable[[str], Tokens]:
+    from clipfuse.encoders.caption import Tokens
+
+    # a tokenizer keeps its truncation as a state, so what is never cut needs one of its own: two threads may be in here
+    whole = copy.deepcopy(tokenizer)
+
+    def tokenize(caption: str) -> Tokens:
+        # only this length is known to hold: some tokenizers carry a model_max_length of 1e30
+        ids: list[int] = tokenizer(caption, truncation=True, max_length=longest)["input_ids"]
+        cut = len(ids) == longest and len(whole(caption, verbose=False)["input_ids"]) > longest
+        return Tokens(ids, len(ids), cut)
+
+    return tokenize
+
+
+def _compute(model: Any, spec: EncoderSpec) -> Callable[[torch.Tensor, torch.Tensor], Mapping[str, torch.Tensor]]:
+    from clipfuse.encoders.groups import pool_runs
+
+    def compute(ids: torch.Tensor, own: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = model(input_ids=ids, attention_mask=own)
+        hidden, mask = found.last_hidden_state.float(), own.unsqueeze(-1).float()
+        # over a caption's own tokens: padding changes nothing
+        mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
+        known = {"mean": mean, "cls": hidden[:, 0], "pooler": getattr(found, "pooler_output", None)}
         return {
-            "input_ids": torch.tensor([[*item.value, *[padding] * (longest - item.length)] for item in items]),
-            "attention_mask": torch.tensor([[1] * item.length + [0] * (longest - item.length) for item in items]),
+            output: pool_runs(hidden, own, groups) if (groups := tokens_of(output)) else known[output]
+            for output in spec.outputs
         }
 
-    def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        return self._pass(batch)
-
-
-def _pool(model: Any, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """The mean over a caption's own tokens (padding changes nothing), and the first token's state."""
-    hidden = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state.float()
-    mask = batch["attention_mask"].unsqueeze(-1).float()
-    return {"mean": (hidden * mask).sum(1) / mask.sum(1).clamp(min=1), "cls": hidden[:, 0]}
+    return compute

@@ -12,7 +12,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from clipfuse.errors import EncoderError, UnknownName
+from clipfuse.errors import ConfigError, EncoderError, UnknownName
 from clipfuse.registry import did_you_mean
 
 
@@ -48,6 +48,38 @@ def published_weights(model: str, tag: str) -> dict[str, Any]:
             f"Use clip:{model}-quickgelu/{tag}",
         )
     return weights
+
+
+def common_weights(model: str) -> dict[str, Any]:
+    """How the published weights of ``model`` want their pictures, for weights of one's own: mean, std, interpolation,
+    resize_mode; nothing where none are published.
+
+    Raises:
+        ConfigError: they differ in it, so that the tag has to be named.
+    """
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    tags = {tag: {key: about.get(key) for key in keys} for tag, about in _catalogue().get(model, {}).items()}
+    different = [tag for tag, steps in tags.items() if steps != next(iter(tags.values()))]
+    if different:
+        raise ConfigError(
+            f"the published weights of {model} want their pictures prepared in different ways",
+            f"Name the ones that yours began as: clip:{model}/{next(iter(tags))} or clip:{model}/{different[0]}, ...",
+        )
+    return next(iter(tags.values()), {})
+
+
+def check_origin(model: str, weights: Path) -> None:
+    """Raises EncoderError for a file in the hub's cache that is known to be of another activation than ``model``."""
+    quick = bool(model_config(model).get("quick_gelu", False))
+    for name, tags in _catalogue().items():
+        for tag, about in tags.items():
+            folder = f"models--{about.get('hf_hub', '').strip('/').replace('/', '--')}"
+            if folder in weights.parts and bool(about.get("quick_gelu", False)) != quick:
+                needs, computes = ("GELU", "QuickGELU") if quick else ("QuickGELU", "GELU")
+                raise EncoderError(
+                    f"{weights} ({name}/{tag}) was trained with {needs}, the model {model} computes {computes}",
+                    f"Use clip:{model.removesuffix('-quickgelu')}{'' if quick else '-quickgelu'}",
+                )
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
+from clipfuse.errors import EncoderError
 from clipfuse_cache.fingerprint import fingerprint
 from clipfuse_cache.manifest import IDENTITY, TableDescription
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 Modality = Literal["image", "text"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Storage = Literal["float16", "float32"]
 
 
@@ -24,6 +25,20 @@ class Shape(NamedTuple):
     dim: int
 
 
+_TOKENS = "tokens-"
+
+
+def tokens_output(tokens: int) -> str:
+    """Name of the output that holds the last layer in ``tokens`` groups."""
+    return f"{_TOKENS}{tokens}"
+
+
+def tokens_of(output: str) -> int | None:
+    """The number in a name that :func:`tokens_output` made; None for any other output."""
+    number = output.removeprefix(_TOKENS)
+    return int(number) if number != output and number.isdecimal() else None
+
+
 @dataclass(frozen=True, eq=False)
 class EncoderSpec:
     """Everything that changes a number of one encoder's features, known before its weights load.
@@ -31,12 +46,12 @@ class EncoderSpec:
     Attributes:
         name: what the user typed; not part of the fingerprint, because it changes no number.
         modality: what it reads.
-        backend: the library that runs it: "open_clip", "timm", "transformers".
+        backend: the library that runs it: "open_clip", "timm", "transformers", "torchvision".
         model: the architecture, with every setting that shapes it.
         weights: SHA-256 (hex) of the weights' file.
         weights_bytes: its size in bytes; not part of the fingerprint.
         activation: the activation function ("gelu", "quick_gelu", ...), a trap of its own in CLIP models.
-        preprocessing: picture size, resizing, mean, std; or tokenizer and context length.
+        preprocessing: picture size, resizing, mean, std; or tokenizer, longest length, prefix of each caption.
         precision: what the forward pass computes in.
         shapes: what one forward pass gives, output -> shape of a row, the default output first.
         parameters: how many numbers the weights' file holds; not part of the fingerprint.
@@ -90,7 +105,9 @@ class EncoderSpec:
         return fingerprint(self.fields(output, storage))
 
     def describe(self, output: str, storage: Storage, provenance: Mapping[str, Any]) -> TableDescription:
-        """The description of that output's feature table."""
+        """The description of that output's feature table. Raises EncoderError where there is no such output."""
+        if output not in self.shapes:
+            raise EncoderError(f"encoder {self.name} gives no {output!r}", f"It gives {', '.join(self.outputs)}")
         fields, (tokens, dim) = self.fields(output, storage), self.shapes[output]
         about = {"weights_bytes": self.weights_bytes, "parameters": self.parameters, **provenance}
         return TableDescription(self.table_name(output), fingerprint(fields), fields, tokens, dim, storage, about)
@@ -143,7 +160,12 @@ class EncoderFactory(Protocol):
         """One for each modality that the model reads."""
         ...
 
-    def load(self, device: str, specs: Sequence[EncoderSpec]) -> list[Encoder]:
+    def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
         """Load the weights once and give one encoder for each of ``specs``, at most one a modality: the factory's own,
-        or these with another precision. Raises EncoderError."""
+        or these with another precision. With ``compiled`` forward passes go through torch.compile.
+
+        Raises:
+            EncoderError: they can't be loaded, or give other features than the spec says.
+            ConfigError: the device can't compute in the spec's precision.
+        """
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -49,16 +50,56 @@ def in_folder(encoder: str, folder: Path, config: str, weights: str) -> ModelFil
     """
     for path in (folder, folder / config, folder / weights):
         if not path.exists():
-            pickled = [file.name for kind in _PICKLED for file in sorted(folder.glob(kind))]
-            convert = f"; pickled weights ({pickled[0]}) are not loaded, convert them to safetensors" if pickled else ""
             raise WeightsMissing(
-                f"encoder {encoder}: {path} is not there", f"The folder needs {config} and {weights}{convert}"
+                f"encoder {encoder}: {path} is not there",
+                f"The folder needs {config} and {weights}{_convert(folder, folder / weights)}",
             )
     return ModelFiles(str(folder), folder / config, folder / weights)
 
 
+def own_weights(encoder: str, path: Path, weights: str) -> Path:
+    """The file of weights that ``path`` names: itself, or the one called ``weights`` in that folder.
+
+    Raises:
+        WeightsMissing: it is not there.
+        EncoderError: it is pickled.
+    """
+    file = path / weights if path.is_dir() else path
+    if not file.is_file():
+        convert = _convert(path, file) if path.is_dir() else ""
+        raise WeightsMissing(f"encoder {encoder}: {file} is not there", f"Name a safetensors file{convert}")
+    if any(file.match(kind) for kind in _PICKLED):
+        raise EncoderError(
+            f"encoder {encoder}: {file} is pickled, and what is pickled can run code",
+            f"Convert it once: {convert_command(file, file.with_suffix('.safetensors'))}",
+        )
+    return file
+
+
+def convert_command(pickle: Path, target: Path) -> str:
+    """What to type to make safetensors of a pickled file."""
+    return f"clipfuse encoders convert {pickle} -o {target}"
+
+
+def _convert(folder: Path, target: Path) -> str:
+    pickled = [file for kind in _PICKLED for file in sorted(folder.glob(kind))]
+    if not pickled:
+        return ""
+    return (
+        f"; pickled weights ({pickled[0].name}) are not loaded, convert them to safetensors: "
+        f"{convert_command(pickled[0], target)}"
+    )
+
+
 def from_hub(
-    encoder: str, repository: str, config: str, weights: str, *, also: Sequence[str] = (), own_folder: str
+    encoder: str,
+    repository: str,
+    config: str,
+    weights: str,
+    *,
+    also: Sequence[str] = (),
+    own_folder: str,
+    near: Sequence[str] = (),
 ) -> ModelFiles:
     """A model's files from the hub's cache on this machine, downloaded first where that is possible.
 
@@ -68,33 +109,65 @@ def from_hub(
         config, weights: file names in it.
         also: patterns of further files to download with them (a tokenizer's).
         own_folder: how the same encoder is named with a folder of one's own, for messages.
+        near: known names that may have been meant, for messages.
 
     Raises:
         WeightsMissing: not in the cache, and the hub can't be reached or does not have them.
         ConfigError: no repository can have that name.
     """
+    cached = [_cached(encoder, repository, name) for name in (config, weights)]
+    if cached[0] and cached[1]:
+        return ModelFiles(repository, cached[0], cached[1])
+    fix = f"Download it where there is a network, or name a folder that holds it: --encoder {own_folder}"
+    if near:
+        fix = f"Did you mean {near[0]!r}? {fix}"
+    wanted = f"encoder {encoder} needs {weights} of {repository}, which is not in this machine's cache"
+    folder = _download(repository, [config, weights, *also], wanted, fix)
+    return in_folder(encoder, folder, config, weights)
+
+
+def tokenizer_from_hub(encoder: str, repository: str, own_folder: str) -> Path:
+    """The folder of a tokenizer in the hub's cache on this machine, downloaded first where that is possible.
+
+    Raises:
+        WeightsMissing: not in the cache, and the hub can't be reached or does not have it.
+        ConfigError: no repository can have that name.
+        EncoderError: a package that reads it is not installed.
+    """
+    found = [path for name in TOKENIZER_FILES if (path := _cached(encoder, repository, name))]
+    if any(path.name in _VOCABULARIES for path in found):
+        folder = found[0].parent
+    else:
+        fix = f"Download it where there is a network, or name a folder that holds all of it: --encoder {own_folder}"
+        wanted = f"encoder {encoder} needs the tokenizer of {repository}, which is not in this machine's cache"
+        folder = _download(repository, TOKENIZER_FILES, wanted, fix)
+    check_tokenizer(encoder, folder)
+    return folder
+
+
+def _cached(encoder: str, repository: str, name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        cached = [try_to_load_from_cache(repository, name) for name in (config, weights)]
+        path = try_to_load_from_cache(repository, name)
     except HFValidationError as error:
         raise ConfigError(f"encoder {encoder}: {repository!r} can't be a model of the hub ({error})") from error
-    if isinstance(cached[0], str) and isinstance(cached[1], str):
-        return ModelFiles(repository, Path(cached[0]), Path(cached[1]))
-    fix = f"Download it where there is a network, or name a folder that holds it: --encoder {own_folder}"
-    wanted = f"encoder {encoder} needs {weights} of {repository}, which is not in this machine's cache"
+    return Path(path) if isinstance(path, str) else None
+
+
+def _download(repository: str, patterns: Sequence[str], wanted: str, fix: str) -> Path:
     reason = _why_unreachable()
     if reason:
         raise WeightsMissing(f"{wanted}, and {reason}", fix)
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=[config, weights, *also]))
+        return Path(snapshot_download(repository, allow_patterns=list(patterns)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsMissing(f"{wanted}, and the hub did not give it ({lines[0]})", fix) from error
-    return in_folder(encoder, folder, config, weights)
 
 
 def _why_unreachable() -> str:
@@ -165,6 +238,31 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 """What transformers' tokenizers are kept in."""
+
+
+_VOCABULARIES = {
+    name for name in TOKENIZER_FILES if name.startswith(("tokenizer.json", "vocab", "spiece", "spm", "sent"))
+}
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
+
+
+def check_tokenizer(encoder: str, folder: Path) -> None:
+    """That ``folder`` holds a tokenizer that can be read here.
+
+    Raises:
+        WeightsMissing: it holds none.
+        EncoderError: a package that reads it is not installed.
+    """
+    if not any((folder / name).exists() for name in _VOCABULARIES):
+        raise WeightsMissing(
+            f"encoder {encoder}: {folder} holds no tokenizer", f"It needs one of {', '.join(sorted(_VOCABULARIES))}"
+        )
+    only = [name for name in _SENTENCEPIECE if (folder / name).exists()]
+    if only and not (folder / "tokenizer.json").exists() and importlib.util.find_spec("sentencepiece") is None:
+        raise EncoderError(
+            f"encoder {encoder}: its tokenizer ({folder / only[0]}) needs the package sentencepiece",
+            "pip install sentencepiece protobuf",
+        )
 
 
 def tokenizer_digest(folder: Path) -> str:

@@ -1,0 +1,127 @@
+"""Pickled weights to safetensors, once: the only place that reads a pickle, through torch's weights-only loader."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipfuse.encoders.weights import in_short
+from clipfuse.errors import ConfigError, EncoderError
+
+if TYPE_CHECKING:
+    import torch
+
+_WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "module")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written: how many tensors, numbers and bytes, and the entries that are no tensors and were left out."""
+
+    tensors: int
+    parameters: int
+    bytes: int
+    left_out: tuple[str, ...]
+
+
+def convert_weights(pickle: Path, target: Path, *, overwrite: bool = False) -> Converted:
+    """Write the tensors of a pickled file as safetensors; at any moment the old ``target`` or the new one is there.
+
+    Wrappers around the tensors ("state_dict", "model", ...) and the prefixes of parallel training are taken off.
+    Tensors that share memory are written once each.
+
+    Raises:
+        ConfigError: ``target`` is there already, or is no name for safetensors.
+        EncoderError: the file can't be read, holds more than tensors, or no tensors.
+    """
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"{target} is no name for safetensors", f"Write {target.with_suffix('.safetensors')}")
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} is there already", "Name another file, or add --force")
+    found = _unwrapped(_load(pickle), pickle)
+    tensors, left_out = _tensors(found)
+    if not tensors:
+        raise EncoderError(f"{pickle} holds no tensors", "Name the file of a model's weights")
+    size = _save(tensors, target)
+    return Converted(len(tensors), sum(value.numel() for value in tensors.values()), size, left_out)
+
+
+def _load(pickle: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(pickle, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise EncoderError(f"can't read {pickle}: {error.strerror or error}") from error
+    except Exception as error:  # a foreign file: anything may come
+        reason = in_short(error)
+        if "TorchScript" in reason:
+            raise EncoderError(
+                f"{pickle} is a TorchScript archive: a program, which clipfuse does not run",
+                "OpenAI's models are on the hub as safetensors: use clip:ViT-B-32-quickgelu/openai and its kin",
+            ) from error
+        if "eights_only" in reason or "Unsupported" in reason:
+            raise EncoderError(
+                f"{pickle} holds more than tensors, which could run code: not loaded ({reason})",
+                "Save its state_dict alone, where you trust the file: torch.save(model.state_dict(), FILE)",
+            ) from error
+        raise EncoderError(f"{pickle} can't be read as weights ({reason})") from error
+
+
+def _unwrapped(found: Any, pickle: Path) -> Mapping[str, Any]:
+    import torch
+
+    while isinstance(found, Mapping):
+        if any(isinstance(value, torch.Tensor) for value in found.values()):
+            return {str(name): value for name, value in found.items()}
+        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    keys = ", ".join(str(key) for key in list(found)[:5]) if isinstance(found, Mapping) else type(found).__name__
+    raise EncoderError(
+        f"{pickle} holds no tensors by name ({keys})", f"Expected one of {', '.join(_WRAPPERS)}, or them"
+    )
+
+
+def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    import torch
+
+    left_out = tuple(name for name, value in found.items() if not isinstance(value, torch.Tensor))
+    kept = {name: value for name, value in found.items() if name not in left_out}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in kept):
+            kept = {name.removeprefix(prefix): value for name, value in kept.items()}
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, value in kept.items():
+        whole = value.detach().contiguous()
+        place = whole.untyped_storage().data_ptr()
+        tensors[name] = whole.clone() if place in seen or whole.untyped_storage().nbytes() > whole.nbytes else whole
+        seen.add(place)
+    return tensors, left_out
+
+
+def _save(tensors: Mapping[str, torch.Tensor], target: Path) -> int:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), temporary, metadata={"format": "pt"})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        return target.stat().st_size
+    except (OSError, SafetensorError) as error:
+        raise EncoderError(f"can't write {target}: {getattr(error, 'strerror', None) or in_short(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
