@@ -52,7 +52,7 @@ class _Loaded:
         self.specs = (encoder.spec,)
         self.encoder = encoder
 
-    def load(self, device: str, specs: Any) -> list[Encoder]:
+    def load(self, device: str, specs: Any, *, compiled: bool = False) -> list[Encoder]:
         return [self.encoder]
 
 

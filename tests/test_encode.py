@@ -17,8 +17,8 @@ OPTIONS = ExtractOptions(shard_rows=16, batch_size=2, threads=2)
 class Watched(FakeFactory):
     """Notes the captions of every batch."""
 
-    def load(self, device, specs):
-        encoders = super().load(device, specs)
+    def load(self, device, specs, *, compiled=False):
+        encoders = super().load(device, specs, compiled=compiled)
         for encoder in encoders:
             collate = encoder.collate
             encoder.collate = lambda items, collate=collate: (self.batches.append(items), collate(items))[1]
@@ -69,8 +69,8 @@ def test_two_lanes_give_the_same_bytes(tmp_path, on_a_gpu, monkeypatch):
 class Meets(FakeFactory):
     """Every forward pass but the last waits until another one is under way."""
 
-    def load(self, device, specs):
-        encoders = super().load(device, specs)
+    def load(self, device, specs, *, compiled=False):
+        encoders = super().load(device, specs, compiled=compiled)
         meeting = threading.Barrier(2)
         self.threads = set()
         for encoder in encoders:
@@ -93,8 +93,8 @@ def test_two_batches_are_on_a_gpu_at_once(tmp_path, on_a_gpu):
 
 def test_a_processor_encodes_in_the_calling_thread(tmp_path):
     class Where(FakeFactory):
-        def load(self, device, specs):
-            encoders = super().load(device, specs)
+        def load(self, device, specs, *, compiled=False):
+            encoders = super().load(device, specs, compiled=compiled)
             for encoder in encoders:
                 inner = encoder.encode
                 encoder.encode = lambda batch, inner=inner: (threads.add(threading.get_ident()), inner(batch))[1]

@@ -459,8 +459,8 @@ class Breaks(FakeFactory):
 
     error = RuntimeError("a kernel is broken")
 
-    def load(self, device, specs):
-        encoders = super().load(device, specs)
+    def load(self, device, specs, *, compiled=False):
+        encoders = super().load(device, specs, compiled=compiled)
         encode = encoders[0].encode
 
         def until(batch):

@@ -187,8 +187,8 @@ class TestEncoders:
                 self.factory = find_encoder("mini")
                 self.specs = tuple(spec for spec in self.factory.specs if spec.modality == modality)
 
-            def load(self, device, specs):
-                return self.factory.load(device, specs)
+            def load(self, device, specs, *, compiled=False):
+                return self.factory.load(device, specs, compiled=compiled)
 
         cache = FeatureCache(tmp_path / "mixed")
         path = table(rows_of(scenes)[:30])
