@@ -1,12 +1,16 @@
-"""Stage one: the pipeline beside its two halves alone, decoding and the bare forward pass, in the same run.
+"""Stage one: the pipeline beside its two halves alone, decoding and the bare forward pass, and beside a plain
+DataLoader loop over the same library, in the same run.
 
 On a machine where both halves share the processors the pipeline can't be faster than 1 / (1/forward + 1/decode).
 """
 
 from __future__ import annotations
 
+import json
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,21 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from common import open_data, parser, report
+from random_models import random_clip, random_timm
 
 from clipfuse.data import Dataset
 from clipfuse.data.pictures import PictureError, decode_picture
 from clipfuse.encoders import Encoder, EncoderFactory, find_encoder
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import cpu_count
+from clipfuse.probe import default_batch_size
 from clipfuse_cache import FeatureCache
 
 
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--encoder", action="append", help="as often as wanted; mini if left out")
+    options.add_argument("--random-clip", action="append", default=[], help="a CLIP of that size with random weights")
+    options.add_argument("--random-timm", action="append", default=[], help="a timm model of that size, likewise")
+    options.add_argument("--reads", choices=("image", "text"), help="only that modality")
     options.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options.add_argument("--device", default="cpu")
-    options.add_argument("--batch-size", type=int, default=64)
+    options.add_argument("--batch-size", type=int, help="what extract would choose, if left out")
     options.add_argument("--repeats", type=int, default=3)
     chosen = options.parse_args()
     if chosen.quick:
@@ -37,11 +46,15 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_data(chosen, Path(folder) / "data")
-        for name in chosen.encoder or ["mini"]:
+        names = list(chosen.encoder or [])
+        names += [random_clip(Path(folder) / name, name) for name in chosen.random_clip]
+        names += [random_timm(Path(folder) / name, name) for name in chosen.random_timm]
+        for name in names or ["mini"]:
             factory = find_encoder(name, precision=chosen.precision)
             for spec in factory.specs:
-                (encoder,) = factory.load(chosen.device, [spec])
-                rows.append(measure(name, _Loaded(factory, encoder), dataset, chosen))
+                if chosen.reads in (None, spec.modality):
+                    (encoder,) = factory.load(chosen.device, [spec])
+                    rows.append(measure(name, _Loaded(factory, encoder), dataset, chosen))
     report("extract", chosen, rows, {"device": chosen.device, "precision": chosen.precision})
 
 
@@ -61,13 +74,12 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
     encoder = factory.encoder
     items = dataset.images if encoder.spec.modality == "image" else dataset.captions
     inputs = list(dict.fromkeys(item for item in items if item is not None))
-    prepared = [one for one in prepare_all(encoder, inputs) if one is not None]
-    if encoder.spec.modality == "text":
-        prepared.sort(key=len)
-    size = options.batch_size
+    size = options.batch_size or default_batch_size(encoder.spec.pixels)
+    prepared = sorted((one for one in prepare_all(encoder, inputs) if one is not None), key=lambda one: one.length)
     batches = [encoder.collate(prepared[start : start + size]) for start in range(0, len(prepared), size)]
     encoder.encode(batches[0])
     times: dict[str, list[float]] = {"decode": [], "forward": [], "pipeline": []}
+    plain, busy = [], []
     for _ in range(options.repeats):
         times["decode"].append(timed(lambda: prepare_all(encoder, inputs)))
         times["forward"].append(timed(lambda: [encoder.encode(batch) for batch in batches]))
@@ -75,6 +87,8 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
             cache = FeatureCache(Path(folder))
             report_ = extract([factory], dataset, cache, ExtractOptions(options.device, batch_size=size))
             times["pipeline"].append(report_.encode_seconds)
+            busy.append(report_.stages[encoder.spec.modality].busy)
+        plain.append(plain_loop(name, encoder, size, options))
     count = len(inputs)
     rates = {what: count / statistics.median(seconds) for what, seconds in times.items()}
     limit = 1 / (1 / rates["decode"] + 1 / rates["forward"])
@@ -88,8 +102,20 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
         "shared limit/s": limit,
         "share of limit": rates["pipeline"] / limit,
         "share of forward": rates["pipeline"] / rates["forward"],
+        "encoder busy": statistics.median(busy),
+        "DataLoader/s": statistics.median(plain),
+        "times DataLoader": rates["pipeline"] / statistics.median(plain),
         "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
+
+
+def plain_loop(name: str, encoder: Encoder, size: int, options: Any) -> float:
+    command = [sys.executable, Path(__file__).with_name("plain_loop.py"), "--encoder", name, "--rows", options.rows]
+    command += ["--reads", encoder.spec.modality, "--batch-size", size, "--device", options.device]
+    command += ["--data", options.data] if options.data else []
+    command += ["--images", options.images] if options.images else []
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)["rows/s"])
 
 
 def prepare_all(encoder: Encoder, inputs: list[Any]) -> list[Any]:
