@@ -63,6 +63,17 @@ def test_a_folder_in_place_of_a_file_is_a_cache_error(toy, tmp_path, texts):
             read()
 
 
+@pytest.mark.parametrize("notes", [{"truncated": 0}, {"truncated": -1}, {"truncated": True}, {"truncated": "2"}, []])
+def test_forged_counts_of_notes_are_refused(toy, tmp_path, texts, notes):
+    toy.extract(tmp_path, texts)
+    value = json.loads((tmp_path / "manifest.json").read_bytes())
+    value["shards"][1]["notes"] = notes
+    del value["sha256"]
+    (tmp_path / "manifest.json").write_text(json.dumps({**value, "sha256": fingerprint(value)}))
+    with pytest.raises(CacheCorrupt, match=r"manifest\.json: notes must be"):
+        read_manifest(tmp_path)
+
+
 odd = st.sampled_from(
     [None, True, 0, 1, -1, 2, 7, 10**6, 1.0, "", "float64", "O", "ab" * 32, "../x", [], {}, [{}], {"a": 1}, [None]]
 )

@@ -83,8 +83,11 @@ def test_the_same_file_again_is_the_same_table_and_other_numbers_are_another(cac
         put(cache, save(tmp_path, values, ids), modality="image"),
         put(cache, save(tmp_path, values, ids), storage="float32"),
     ]
-    assert len({table.folder for table in (first, *others)}) == 7
-    assert len(cache.tables()) == 7
+    masked = save(tmp_path, values, ids)
+    masked.valid[2] = False
+    others.append(put(cache, masked))
+    assert len({table.folder for table in (first, *others)}) == 8
+    assert len(cache.tables()) == 8
 
 
 def test_grown_samples_and_the_file_again(toy, cache, texts, tmp_path):

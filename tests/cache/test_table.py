@@ -78,6 +78,9 @@ def test_notes_follow_the_last_shard_of_a_row_and_only_what_must_be_is_read(toy,
     (tmp_path / "shard-000000.h5").unlink()
     both = ("blanks removed", "truncated")
     assert table.notes() == {"e": both, "h": both}
+    toy.extract(tmp_path / "mended", texts)
+    toy.extract(tmp_path / "mended", texts | {"e": "fine"})
+    assert FeatureTable.open(tmp_path / "mended").notes() == {"d": ("truncated",), "h": ("truncated",)}
 
 
 def test_an_unfinished_or_absent_table_is_missing(toy, tmp_path):

@@ -170,6 +170,10 @@ def test_planning_with_the_same_batch_size_or_without_a_plan_changes_nothing_els
     complete = toy.open_writer(tmp_path, texts)
     complete.replan(1)
     assert (complete.new_rows, complete.missing()) == (0, [])
+    (tmp_path / "shard-000001.h5").unlink()
+    damaged = toy.open_writer(tmp_path, texts)
+    damaged.replan(1)
+    assert (damaged.damaged, damaged.missing()) == (("shard-000001.h5",), [3])
 
 
 def test_work_under_way_survives_several_edits(toy, tmp_path):
