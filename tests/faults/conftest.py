@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nursery import Nursery, contents
 
 from clipfuse_cache.manifest import read_plan
 
@@ -61,8 +62,6 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture(scope="session")
 def nursery():
-    from nursery import Nursery
-
     made = Nursery()
     yield made
     made.close()
@@ -110,11 +109,6 @@ def whole(nursery, tmp_path_factory):
     }
     assert found.files["ledger.jsonl"]
     return found
-
-
-def contents(root):
-    """Everything below ``root``: path -> bytes."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="session")

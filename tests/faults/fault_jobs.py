@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -152,25 +155,50 @@ def read_hostile(folder, file):
     return "read"
 
 
-def damage_sealed_file(folder, file, seeds):
-    """Damage a file, seal it and read it, with each seed of the range: how often it was refused."""
-    folder, texts, refused = Path(folder), toy.inputs(8), 0
+def damage_sealed_file(folder, file, seeds, progress):
+    """Damage a file, seal it and read it, with each seed of the range; the one under way stands in ``progress``."""
+    folder, texts = Path(folder), toy.inputs(8)
     about, path = toy.description(), folder / "samples.h5"
     write_samples(path, toy.samples(texts))
     data = (
         path.read_bytes() if file == "samples" else encode_shard(toy.make_shard(texts, about), fingerprint="", index=0)
     )
     for seed in range(*seeds):
+        Path(progress).write_text(str(seed))
         spoilt = sealed(damaged(data[:-SEAL_BYTES], seed))
-        try:
+        with suppress(CacheCorrupt):
             if file == "samples":
                 path.write_bytes(spoilt)
                 read_samples(path)
             else:
                 decode_shard(spoilt, "shard", fingerprint="", index=0, tokens=1, dim=8, dtype="float16")
-        except CacheCorrupt:
-            refused += 1
-    return refused
+
+
+def find_encoders(names):
+    """For each name: the error's class, what it says, and the hosts that anybody tried to reach."""
+    tried = []
+
+    def refuse(self, address):
+        tried.append(address[0])
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    def no_such_host(host, *_, **__):
+        tried.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    lookup = socket.getaddrinfo
+    socket.socket.connect = socket.socket.connect_ex = refuse
+    socket.getaddrinfo = lambda host, *rest, **more: (lookup if host == "127.0.0.1" else no_such_host)(
+        host, *rest, **more
+    )
+    found = []
+    for name in names:
+        tried.clear()
+        try:
+            clipfuse.encoders.find_encoder(name)
+        except Exception as error:
+            found.append((type(error).__name__, str(error), list(tried)))
+    return found
 
 
 def command(folder, *arguments):

@@ -93,6 +93,8 @@ class Nursery:
         self._count += 1
         folder = Path(self._folder.name, str(self._count))
         folder.mkdir()
+        for name in ("stdout", "stderr"):  # a child can be killed before it has any
+            (folder / name).touch()
         environment = {**settings.pop("environment", {}), "CLIPFUSE_FAULT": fault}
         environment["CLIPFUSE_FAULT_FILE"] = "" if file is None else str(file)
         arguments = [str(one) if isinstance(one, Path) else one for one in arguments]
@@ -117,6 +119,11 @@ class Nursery:
         self._process.stdin.close()
         self._process.wait()
         self._folder.cleanup()
+
+
+def contents(folder):
+    """Everything below ``folder``: path -> bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def main():
@@ -173,10 +180,9 @@ def _grow_up(*, folder, environment, memory=None, file_size=None, processor=None
         reading, out = os.pipe()
         os.close(reading)
     else:
-        out = os.open(Path(folder, "stdout"), os.O_WRONLY | os.O_CREAT)
-    Path(folder, "stdout").touch()
+        out = os.open(Path(folder, "stdout"), os.O_WRONLY)
     os.dup2(out, 1)
-    os.dup2(os.open(Path(folder, "stderr"), os.O_WRONLY | os.O_CREAT), 2)
+    os.dup2(os.open(Path(folder, "stderr"), os.O_WRONLY), 2)
     if memory is not None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
