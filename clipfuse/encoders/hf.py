@@ -75,6 +75,7 @@ class HfFactory:
         from clipfuse.encoders.caption import CaptionEncoder
 
         logging.disable_progress_bar()  # clipfuse shows its own
+        logging.set_verbosity_error()  # and says itself which weights it misses; those of a head are not missed
         (spec,) = specs
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
