@@ -259,24 +259,28 @@ def test_features_of_another_shape_than_the_spec_says_are_refused(which, loaded)
             factory.load("cpu", [wrong])
 
 
-@pytest.mark.parametrize("which", ["quick gelu", "test_resnet", "bert"])
-def test_compiled_features_are_the_same(which, loaded, monkeypatch):
+def test_compiled_features_are_the_same(loaded, monkeypatch):
     """With the compiler's cheapest backend: what it makes of a graph is its own affair."""
-    compiled = []
-
-    def compile_quickly(compute, *, dynamic):
-        compiled.append(dynamic)
-        return original(compute, dynamic=dynamic, backend="eager")
-
     original = torch.compile
-    monkeypatch.setattr(torch, "compile", compile_quickly)
+    monkeypatch.setattr(torch, "compile", lambda compute, **how: original(compute, **how, backend="eager"))
+    (plain,), factory = loaded("bert").encoders.values(), loaded("bert").factory
+    (encoder,) = factory.load("cpu", factory.specs, compiled=True)
+    for captions in (example_captions(), example_captions()[:2]):
+        expected = features(plain, captions)
+        for output, found in features(encoder, captions).items():
+            assert (found - expected[output]).abs().max() <= 1e-4 * expected[output].abs().max()
+
+
+@pytest.mark.parametrize("which", ["quick gelu", "test_vit", "shufflenet"])
+def test_every_encoder_is_compiled_when_asked_for(which, loaded, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda compute, **_: lambda batch: compiled.append(1) or compute(batch))
     factory = loaded(which).factory
     for encoder in factory.load("cpu", factory.specs, compiled=True):
-        items = example_pictures() if encoder.spec.modality == "image" else example_captions()
-        for some in (items, items[:2], items[:3]):
-            expected = features(loaded(which).encoders[encoder.spec.modality], some)
-            for output, found in features(encoder, some).items():
-                assert (found - expected[output]).abs().max() <= 1e-4 * expected[output].abs().max()
+        features(encoder, example_pictures() if encoder.spec.modality == "image" else example_captions())
+    assert len(compiled) == len(factory.specs)
+    for encoder in load_encoders(factory):
+        features(encoder, example_pictures() if encoder.spec.modality == "image" else example_captions())
     assert len(compiled) == len(factory.specs)
 
 
