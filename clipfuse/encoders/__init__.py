@@ -88,8 +88,8 @@ def find_encoder(
             weights of one's own NAME@PATH.
         precision: what its forward pass is to compute in.
         tokens: give one more output, "tokens-K": the last layer reduced to so many groups.
-        weights: a safetensors file, or a folder that holds the model; "find_encoder(name, weights=path)" is
-            ``find_encoder(f"{name}@{path}")``, and the encoder keeps that name.
+        weights: a safetensors file, or a folder that holds the model. The encoder is then called NAME@PATH, which
+            finds it again.
 
     Raises:
         UnknownName: no such alias, backend or model.
@@ -102,31 +102,30 @@ def find_encoder(
         raise ConfigError(f"unknown precision {precision!r}", did_you_mean(str(precision), known))
     if tokens is not None and tokens < 1:
         raise ConfigError(f"an encoder can't give {tokens} tokens", "Write --tokens 1 or more")
-    if weights is not None:
-        name = f"{name}{_WEIGHTS}{weights}"
-    model, at, path = _split(name)
+    model, path = (name, str(weights)) if weights is not None else _split(name)
     alias = ALIASES.get(model)
     backend, colon, target = (alias.target if alias else model).partition(":")
-    if not colon or not target or (at and not path):
+    if not colon or not target or path == "":
         raise UnknownName(f"unknown encoder {name!r}", _hint(model))
     request = Request(
-        name,
+        model if path is None else f"{model}{_WEIGHTS}{path}",
         target,
         precision,
         tokens,
-        Path(path).expanduser() if path else None,
+        None if path is None else Path(path).expanduser(),
         prefix=alias.prefix if alias else "",
         pooling=alias.pooling if alias else None,
     )
     return BACKENDS.get(backend)(request)
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """(model, "@" or nothing, path of its weights). A folder of one's own may have that sign in its name."""
+def _split(name: str) -> tuple[str, str | None]:
+    """The model, and the path of its weights if any. A folder of one's own may have that sign in its name."""
     backend, _, target = name.partition(":")
     if target.startswith("local-dir:") or (backend == "hf" and target.startswith((".", "/", "~"))):
-        return name, "", ""
-    return name.partition(_WEIGHTS)
+        return name, None
+    model, sign, path = name.partition(_WEIGHTS)
+    return model, path if sign else None
 
 
 def _hint(name: str) -> str:

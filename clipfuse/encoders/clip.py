@@ -252,6 +252,8 @@ _IMAGE_LAYERS = {
     "visual.trunk.attn_pool.latent": 2,
     "visual.head.pool.qkv.weight": 1,
     "visual.head.pool.q.weight": 1,
+    "visual.trunk.bn2.weight": 0,  # EfficientNets widen their map, MobileNets from v3 on only what was pooled from it
+    "visual.trunk.conv_head.weight": 1,
 }
 """A tensor in the weights' file -> which of its sides is the width of the last layer, where that is not what goes into
 the projection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def _load(pickle: Path) -> Any:
     import torch
 
     try:
-        return torch.load(pickle, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickles, over several lines
+            return torch.load(pickle, map_location="cpu", weights_only=True)
     except OSError as error:
         raise EncoderError(f"can't read {pickle}: {error.strerror or error}") from error
     except Exception as error:  # a foreign file: anything may come

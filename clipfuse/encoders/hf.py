@@ -75,6 +75,7 @@ class HfFactory:
         from clipfuse.encoders.caption import CaptionEncoder
 
         logging.disable_progress_bar()  # clipfuse shows its own
+        logging.set_verbosity_error()  # and says itself which weights it misses; those of a head are not missed
         (spec,) = specs
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
@@ -159,6 +160,9 @@ def longest_caption(config: Mapping[str, Any]) -> int:
 
 def _files(request: Request) -> ModelFiles:
     own, target = request.weights, request.target
+    folder = Path(target).expanduser()
+    if own is not None and folder.is_dir():
+        raise ConfigError(f"encoder {request.name} names its folder already", "Leave --weights out")
     if own is not None:
         if own.is_file() and own.name != WEIGHTS:
             raise ConfigError(
@@ -166,7 +170,6 @@ def _files(request: Request) -> ModelFiles:
                 f"Name a folder with {CONFIG}, {WEIGHTS} and a tokenizer",
             )
         return in_folder(request.name, own.parent if own.is_file() else own, CONFIG, WEIGHTS)
-    folder = Path(target).expanduser()
     if "/" not in target and not folder.exists():
         raise WeightsMissing(
             f"encoder {request.name}: there is no folder {target}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,14 @@ def published_config(target: str) -> dict[str, Any]:
         raise UnknownName(f"timm knows no weights {target!r}", f"Did you mean 'timm:{near[0]}'?" if near else "")
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=0)
-    return {
+    config: dict[str, Any] = {
         "architecture": name,
         "num_features": model.num_features,
         "global_pool": getattr(model, "global_pool", None),
         "pretrained_cfg": published.to_dict(),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(config))  # a file has lists where timm has tuples
+    return plain
 
 
 @functools.cache

@@ -118,11 +118,18 @@ def from_hub(
     cached = [_cached(encoder, repository, name) for name in (config, weights)]
     if cached[0] and cached[1]:
         return ModelFiles(repository, cached[0], cached[1])
+    if cached[0] and _convert(cached[0].parent, cached[0]):
+        return in_folder(encoder, cached[0].parent, config, weights)  # raises, and says how to convert what is there
     fix = f"Download it where there is a network, or name a folder that holds it: --encoder {own_folder}"
     if near:
         fix = f"Did you mean {near[0]!r}? {fix}"
     wanted = f"encoder {encoder} needs {weights} of {repository}, which is not in this machine's cache"
     folder = _download(repository, [config, weights, *also], wanted, fix)
+    if (folder / config).exists() and not (folder / weights).exists():
+        raise WeightsMissing(
+            f"encoder {encoder}: {repository} is published without {weights}",
+            f"Download its pickled file, then {convert_command(Path('PICKLE'), folder / weights)}",
+        )
     return in_folder(encoder, folder, config, weights)
 
 

@@ -55,38 +55,107 @@ def clip_folder(folder: Path, model_cfg: Mapping[str, Any], **preprocessing: Any
     return f"clip:local-dir:{folder}"
 
 
-def timm_folder(folder: Path, architecture: str, **pretrained_cfg: Any) -> str:
+def timm_folder(folder: Path, architecture: str, model_args: Mapping[str, Any] | None = None, **cfg: Any) -> str:
     """A timm model with random weights, in the layout that timm pushes to the hub."""
     import timm
     import torch
     from timm.models import save_for_hf
 
     torch.manual_seed(len(folder.name))
-    model = timm.create_model(architecture, num_classes=7)
-    model.pretrained_cfg.update(pretrained_cfg, num_classes=7)
-    save_for_hf(model, folder, safe_serialization=True)
+    model = timm.create_model(architecture, num_classes=7, **(model_args or {}))
+    model.pretrained_cfg.update(cfg, num_classes=7)
+    save_for_hf(model, folder, model_args=dict(model_args or {}), safe_serialization=True)
     return f"timm:local-dir:{folder}"
 
 
-def hf_folder(folder: Path, kind: str, **config: Any) -> str:
+def words_folder(folder: Path, padding: int = 0) -> None:
+    """A tokenizer of a few words, with the padding at that place among them."""
+    rest = [word for word in WORDS if word != "[PAD]"]
+    (folder / "vocab.txt").write_text("\n".join([*rest[:padding], "[PAD]", *rest[padding:]]) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+
+
+def hf_folder(folder: Path, kind: str, *, pooler: bool = True, **config: Any) -> str:
     """A transformers model with random weights and nothing of a tokenizer but its words."""
     import torch
     from transformers import AutoConfig, AutoModel
 
     torch.manual_seed(len(folder.name))
-    settings = AutoConfig.for_model(kind, vocab_size=len(WORDS), max_position_embeddings=40, **config)
-    AutoModel.from_config(settings).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    settings = AutoConfig.for_model(kind, **{"vocab_size": len(WORDS), "max_position_embeddings": 40} | config)
+    AutoModel.from_config(settings, **({} if pooler else {"add_pooling_layer": False})).save_pretrained(folder)
+    words_folder(folder, padding=config.get("pad_token_id", 0))
     return f"hf:{folder}"
 
 
+SMALL_TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
 def _bert(folder: Path) -> str:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    return hf_folder(folder, "bert", **sizes)
+    return hf_folder(folder, "bert", **SMALL_TEXT)
+
+
+def _bert_without_pooler(folder: Path) -> str:
+    return hf_folder(folder, "bert", pooler=False, **SMALL_TEXT)
 
 
 def _distilbert(folder: Path) -> str:
     return hf_folder(folder, "distilbert", dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+
+
+def _albert(folder: Path) -> str:
+    return hf_folder(folder, "albert", embedding_size=16, **SMALL_TEXT)
+
+
+def _roberta(folder: Path) -> str:
+    return hf_folder(folder, "roberta", pad_token_id=1, type_vocab_size=1, **SMALL_TEXT)
+
+
+def _deberta(folder: Path) -> str:
+    relative = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}
+    relative |= {"norm_rel_ebd": "layer_norm", "share_att_key": True}
+    return hf_folder(folder, "deberta-v2", position_biased_input=False, type_vocab_size=0, **relative, **SMALL_TEXT)
+
+
+def _siglip(folder: Path) -> str:
+    text = TINY_TEXT | {
+        "vocab_size": len(WORDS),
+        "hf_tokenizer_name": "me/words",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+    }
+    vision = {"timm_model_name": "test_vit3", "timm_pool": "map", "timm_proj": "none", "image_size": 160}
+    model_cfg = {"embed_dim": 96, "custom_text": True, "init_logit_bias": -10}
+    words_folder(folder)
+    return clip_folder(folder, model_cfg | {"vision_cfg": vision, "text_cfg": text}, resize_mode="squash")
+
+
+def _hf_text_tower(folder: Path) -> str:
+    """Its configuration says where the settings of its text tower are: for real ones a repository of the hub."""
+    (folder / "text").mkdir()
+    _bert(folder / "text")
+    words_folder(folder)
+    text = {
+        "hf_model_name": str(folder / "text"),
+        "hf_tokenizer_name": str(folder / "text"),
+        "hf_model_pretrained": False,
+        "hf_pooler_type": "mean_pooler",
+        "hf_proj_type": "mlp",
+        "context_length": 20,
+        "vocab_size": len(WORDS),
+    }
+    return clip_folder(folder, {"embed_dim": 16, "custom_text": True, "vision_cfg": TINY_VISION, "text_cfg": text})
+
+
+def _shufflenet(folder: Path) -> str:
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.manual_seed(0)
+    save_file(shufflenet_v2_x0_5(num_classes=7).state_dict(), folder / "model.safetensors")
+    return f"torchvision:shufflenet_v2_x0_5.IMAGENET1K_V1@{folder}"
 
 
 def _mobilenet(_folder: Path) -> str:
@@ -130,14 +199,36 @@ CLIP = {
             "image_size": 160,
         }
     ),
+    "siglip": _siglip,
+    "mobileclip": _clip(
+        custom_text=True,
+        vision_cfg={"timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": None, "image_size": 160},
+        text_cfg=TINY_TEXT | {"no_causal_mask": True},
+    ),
+    "hf text tower": _hf_text_tower,
 }
 TIMM = {
     "mobilenet-v2": _mobilenet,
     "test_resnet": lambda folder: timm_folder(folder, "test_resnet", test_input_size=(3, 96, 96), crop_pct=0.9),
     "test_vit": lambda folder: timm_folder(folder, "test_vit", interpolation="bilinear"),
+    "test_vit2": lambda folder: timm_folder(folder, "test_vit2"),
+    "test_mambaout": lambda folder: timm_folder(folder, "test_mambaout"),
+    # as VGG's, its classifier reads something else than its last map
+    "mobilenet-v3": lambda folder: timm_folder(folder, "mobilenetv3_small_050", input_size=(3, 96, 96)),
+    "densenet": lambda folder: timm_folder(
+        folder, "densenet121", {"growth_rate": 4, "block_config": [1, 1, 1, 1]}, input_size=(3, 96, 96)
+    ),
 }
-HF = {"minilm": _minilm, "bert": _bert, "distilbert": _distilbert}
-ALL = {**CLIP, **TIMM, **HF}
+HF = {
+    "minilm": _minilm,
+    "bert": _bert,
+    "bert without pooler": _bert_without_pooler,
+    "distilbert": _distilbert,
+    "albert": _albert,
+    "roberta": _roberta,
+    "deberta": _deberta,
+}
+ALL = {**CLIP, **TIMM, **HF, "shufflenet": _shufflenet}
 
 
 @dataclass(frozen=True)
@@ -163,17 +254,18 @@ def model_name(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
-def loaded(model_name: Callable[[str], str]) -> Callable[[str], Loaded]:
-    """One of ``ALL``, loaded once in a session."""
+def loaded(model_name: Callable[[str], str]) -> Callable[..., Loaded]:
+    """One of ``ALL``, loaded once in a session; with so many tokens, if any."""
     from clipfuse.encoders import find_encoder
 
-    kept: dict[str, Loaded] = {}
+    kept: dict[tuple[str, int | None], Loaded] = {}
 
-    def load(which: str) -> Loaded:
-        if which not in kept:
-            factory = find_encoder(model_name(which))
+    def load(which: str, tokens: int | None = None) -> Loaded:
+        if (which, tokens) not in kept:
+            factory = find_encoder(model_name(which), tokens=tokens)
             encoders = factory.load("cpu", factory.specs)
-            kept[which] = Loaded(model_name(which), factory, {one.spec.modality: one for one in encoders})
-        return kept[which]
+            found = {one.spec.modality: one for one in encoders}
+            kept[which, tokens] = Loaded(model_name(which), factory, found)
+        return kept[which, tokens]
 
     return load

@@ -49,12 +49,28 @@ def copy_of(model_name, tmp_path):
         ("clip:ViT-B-32/laion2b_s34b_b79", "for ViT-B-32. Did you mean 'laion2b_s34b_b79k'?"),
         ("clip:ViT-B-32/", "no weights ''"),
         ("clip:../../etc/passwd", "no model '..'"),
+        ("clip-vit-b32", "unknown encoder 'clip-vit-b32'. Did you mean 'clip-vit-b-32'? clipfuse encoders lists"),
+        ("nothing like it", "unknown encoder 'nothing like it'. clipfuse encoders lists"),
+        ("timm:efficientnet_b99.ra2_in1k", "timm has no model 'efficientnet_b99'. Did you mean 'timm:efficientnet_b"),
+        ("torchvision:shufflenet_v2_x9.X", "no model 'shufflenet_v2_x9'. Did you mean 'shufflenet_v2_x"),
     ],
 )
 def test_unknown_names_name_the_nearest(name, said):
     with pytest.raises(UnknownName) as caught:
         find_encoder(name)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("precision", "said"), [("half", "Known: bfloat16, float16, float32"), ("float61", "float16")])
+def test_unknown_precisions(precision, said):
+    with pytest.raises(ConfigError, match=f"unknown precision '{precision}'. .*{said}"):
+        find_encoder("mini", precision=precision)
+
+
+def test_a_tag_that_timm_does_not_list_may_be_on_the_hub(monkeypatch):
+    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsMissing, match=r"HF_HUB_OFFLINE is set. Did you mean 'efficientnet_b4.ra2_in1k'\?"):
+        find_encoder("timm:efficientnet_b4.ra3_in1k")
 
 
 @pytest.mark.parametrize("tag", ["openai", "laion400m_e32", "metaclip_fullcc"])
@@ -69,7 +85,7 @@ def test_weights_of_quick_gelu_need_its_model(tag):
         ("timm:efficientnet_b4", "Write timm:NAME.TAG, for example timm:efficientnet_b4.ra2_in1k"),
         ("clip:ViT-L-14-quickgelu", "Write clip:MODEL/TAG"),
         ("hf:not a name/at all", "can't be a model of the hub"),
-        ("timm:so.me/thing", "can't be a model of the hub"),
+        ("timm:test_vit.me/thing", "can't be a model of the hub"),
     ],
 )
 def test_names_that_can_mean_nothing(name, said):
@@ -219,12 +235,9 @@ def test_home_is_understood(copy_of, monkeypatch):
         shutil.rmtree(folder)
 
 
-def test_every_registered_name_is_listed():
-    (row,) = list_encoders()
-    assert row["name"] == "mini"
-    assert row["reads"] == ["image", "text"]
-    assert row["bytes"] > 1_000_000
-    assert {form.partition(":")[0] for form in FORMS} == set(clipfuse.encoders.BACKENDS)
+def test_every_form_of_a_name_is_listed():
+    assert [row["name"] for row in list_encoders()] == list(clipfuse.encoders.ALIASES)
+    assert {form.partition(":")[0] for form in FORMS} == {*clipfuse.encoders.BACKENDS, "NAME@PATH"}
 
 
 def hub_cache(root: Path, repository: str, folder: Path) -> None:
@@ -289,10 +302,56 @@ def test_published_clip_weights_in_the_hubs_cache(hub, loaded, tmp_path, monkeyp
     assert torch.equal(encoders[0].prepare(picture).value, local.encoders["image"].prepare(picture).value)
 
 
+def test_a_tokenizer_in_the_hubs_cache(hub, loaded, tmp_path, monkeypatch):
+    """Of a repository of its own, read where it lies; missed before anything is loaded."""
+    import open_clip
+
+    local = loaded("siglip")
+    folder = Path(local.name.rpartition(":")[2])
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    (tmp_path / "Tiny.json").write_text(json.dumps(config["model_cfg"]))
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [tmp_path / "Tiny.json"])
+    open_clip.factory._rescan_model_configs()
+    monkeypatch.setattr(clip, "model_config", lambda _: config["model_cfg"])
+    monkeypatch.setattr(clip, "published_weights", lambda *_: {"hf_hub": "me/tiny/", **config["preprocess_cfg"]})
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for file in FILES["quick gelu"]:
+        shutil.copy(folder / file, weights)
+    hub_cache(hub, "me/tiny", weights)
+    with monkeypatch.context() as offline, pytest.raises(WeightsMissing, match="needs the tokenizer of me/words"):
+        offline.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+        find_encoder("clip:Tiny/mine")
+    words = tmp_path / "words"
+    words.mkdir()
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(folder / name, words)
+    hub_cache(hub, "me/words", words)
+    (text,) = load_encoders(find_encoder("clip:Tiny/mine"), ["text"])
+    same = local.encoders["text"]
+    assert text.spec.fingerprint("pooled", "float16") == same.spec.fingerprint("pooled", "float16")
+    assert text.prepare("two people, a dog") == same.prepare("two people, a dog")
+
+
+def test_a_repository_with_pickled_weights_says_how_to_go_on(hub, loaded, monkeypatch):
+    folder = Path(loaded("bert").name.partition(":")[2])
+    hub_cache(hub, "me/pickled", folder)
+    snapshot = next((hub / "models--me--pickled" / "snapshots").iterdir())
+    (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
+    with pytest.raises(WeightsMissing, match=r"clipfuse encoders convert .*pytorch_model.bin -o .*model.safetensors"):
+        find_encoder("hf:me/pickled")
+    (snapshot / "pytorch_model.bin").unlink()
+    monkeypatch.setattr("clipfuse.encoders.weights._why_unreachable", lambda: "")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(snapshot))
+    with pytest.raises(WeightsMissing, match=r"published without model.safetensors.*clipfuse encoders convert"):
+        find_encoder("hf:me/pickled")
+    (snapshot / "pytorch_model.bin").touch()
+
+
 def test_weights_that_are_only_published_pickled(monkeypatch):
     published = {"url": "https://example.org/RN.pt"}
     monkeypatch.setattr(clip, "published_weights", lambda *_: published)
-    with pytest.raises(EncoderError, match=r"RN.pt.*Convert them to safetensors"):
+    with pytest.raises(EncoderError, match=r"RN.pt.*clipfuse encoders convert.*--weights"):
         find_encoder("clip:RN50/mine")
 
 
