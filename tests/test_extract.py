@@ -17,6 +17,7 @@ from clipfuse.errors import CacheError, DataError, EncoderError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
 from clipfuse_cache import FeatureCache
+from clipfuse_cache.faults import armed
 
 SMALL = ExtractOptions(shard_rows=8, batch_size=3, workers=2)
 BOTH = ("projected", "pooled")
@@ -452,6 +453,30 @@ def test_a_damaged_shard_of_one_output_is_made_again(output, cache):
     assert one.damaged == ("shard-000002.h5",)
     assert one.encoded == 8
     assert np.array_equal(features(one.table, dataset.ids)[0], direct(factory, dataset, output=output))
+
+
+def test_a_plan_that_a_kill_right_after_the_manifest_left_goes(cache):
+    _, dataset = make(20)
+    with armed("folder:manifest.json#1=error"), pytest.raises(CacheError):
+        extract([FakeFactory()], dataset, cache, SMALL)
+    assert len(list(cache.root.rglob("plan.json"))) == 2
+    extract([FakeFactory()], dataset, cache, SMALL)
+    assert not list(cache.root.rglob("plan.json"))
+
+
+def test_work_begun_for_other_rows_is_kept(cache):
+    """A table is complete, a grown one is begun, the first one comes back: what was begun is not thrown away."""
+    _, dataset = make(20)
+    _, grown = make(40)
+    extract([FakeFactory()], dataset, cache, SMALL)
+    with armed("temporary:shard-000005.h5=error"), pytest.raises(CacheError):
+        extract([FakeFactory()], grown, cache, SMALL)
+    begun = files(cache)
+    assert any(name.endswith("shard-000004.h5") for name in begun)
+    again = FakeFactory()
+    extract([again], dataset, cache, SMALL)
+    assert again.loads == 0
+    assert files(cache).keys() == begun.keys()
 
 
 def test_an_encoder_that_breaks_ends_the_run_and_not_its_shards(cache):
