@@ -1,10 +1,10 @@
-"""Stage one with a fake encoder: what is encoded when, what is masked, and that nothing interrupts its bytes."""
+"""Stage one with a fake encoder: what is encoded when, what is masked, and that nothing interrupts its bytes.
+
+Kills and full disks: tests/faults.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import warnings
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from clipfuse.errors import CacheError, DataError, EncoderError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, load_encoders, small_png
 from clipfuse_cache import FeatureCache
+from clipfuse_cache.faults import armed
 
 SMALL = ExtractOptions(shard_rows=8, batch_size=3, threads=2)
 BOTH = ("projected", "pooled")
@@ -472,6 +473,30 @@ class Breaks(FakeFactory):
         return encoders
 
 
+def test_a_plan_that_a_kill_right_after_the_manifest_left_goes(cache):
+    _, dataset = make(20)
+    with armed("folder:manifest.json#1=error"), pytest.raises(CacheError):
+        extract([FakeFactory()], dataset, cache, SMALL)
+    assert len(list(cache.root.rglob("plan.json"))) == 2
+    extract([FakeFactory()], dataset, cache, SMALL)
+    assert not list(cache.root.rglob("plan.json"))
+
+
+def test_work_begun_for_other_rows_is_kept(cache):
+    """A table is complete, a grown one is begun, the first one comes back: what was begun is not thrown away."""
+    _, dataset = make(20)
+    _, grown = make(40)
+    extract([FakeFactory()], dataset, cache, SMALL)
+    with armed("temporary:shard-000005.h5=error"), pytest.raises(CacheError):
+        extract([FakeFactory()], grown, cache, SMALL)
+    begun = files(cache)
+    assert any(name.endswith("shard-000004.h5") for name in begun)
+    again = FakeFactory()
+    extract([again], dataset, cache, SMALL)
+    assert again.loads == 0
+    assert files(cache).keys() == begun.keys()
+
+
 def test_an_encoder_that_breaks_ends_the_run_and_not_its_shards(cache):
     _, dataset = make(40)
     before = set(threading.enumerate())
@@ -599,120 +624,3 @@ def test_views_are_added_to_what_is_there_and_told_apart_by_their_settings(cache
     other = FakeFactory()
     extract([other], dataset, cache, replace(SMALL, views=(Louder(mark="?"),)))
     assert other.encoded == 20 and len(cache.tables()) == 4
-
-
-SCRIPT = '''
-import json, os, random, resource, signal, sys, time
-from pathlib import Path
-from clipfuse.errors import DiskFull
-from clipfuse.extract import ExtractOptions, extract
-import clipfuse_cache.writer
-from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
-from clipfuse_cache import FeatureCache
-
-def run(root, delay=0.0):
-    images = MemoryImages({f"p{n}": small_png(n) for n in range(64)})
-    dataset = fake_dataset(images, {name: f"caption of {name}" for name in images.files})
-    factory = FakeFactory(dim=64, outputs=("projected", "pooled"), delay=delay, batch_effect=0.1)
-    extract([factory], dataset, FeatureCache(root), ExtractOptions(shard_rows=8, batch_size=3, threads=2))
-
-def files(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-def shards(root):
-    """The finished ones only: a temporary file can go between being listed and being read."""
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("shard-*.h5")}
-
-def halt_after(count):
-    """The writing thread stands still after so many more shards: on a busy machine too there is something to kill."""
-    whole, written = clipfuse_cache.writer.write_bytes, []
-
-    def write_bytes(path, data):
-        whole(path, data)
-        written.append(path) if path.name.startswith("shard-") else None
-        if len(written) == count:
-            time.sleep(60)
-
-    clipfuse_cache.writer.write_bytes = write_bytes
-
-def killed(root, chance, whole):
-    """Six times: start it, kill it at some moment after two more shards, of at most four."""
-    found = []
-    for _ in range(6):
-        wanted = len(shards(root)) + 2
-        child = os.fork()
-        if child == 0:
-            halt_after(4)
-            run(root, delay=0.004)
-            os._exit(0)
-        while len(shards(root)) < wanted and os.waitpid(child, os.WNOHANG) == (0, 0):
-            time.sleep(0.001)
-        time.sleep(chance.random() * 0.02)
-        os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
-        found.append([os.WIFSIGNALED(status), shards(root).items() <= whole.items(), len(shards(root))])
-    run(root)
-    return found, files(root) == whole
-
-def full(root, whole):
-    """No file can be larger than most of the shards; then any size again."""
-    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    sizes = sorted(len(data) for name, data in whole.items() if "shard-" in name)
-    run_out = []
-    child = os.fork()
-    if child == 0:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (sizes[-1] - 1, largest))
-        try:
-            run(root)
-        except DiskFull as error:
-            Path(sys.argv[1], "said").write_text(str(error))
-        os._exit(0)
-    os.waitpid(child, 0)
-    left = files(root)
-    run(root)
-    return {
-        "said": Path(sys.argv[1], "said").read_text(),
-        "temporaries": [name for name in left if name.endswith(".tmp")],
-        "some shards": 0 < len(shards(root)),
-        "manifests": [name for name in left if name.endswith("manifest.json")],
-        "left": all(data == whole[name] for name, data in left.items() if "shard-" in name),
-        "same": files(root) == whole,
-    }
-
-base = Path(sys.argv[1])
-run(base / "whole")
-whole = files(base / "whole")
-kills, same = killed(base / "killed", random.Random(0), whole)
-print(json.dumps({"kills": kills, "same": same, "full": full(base / "full", whole)}))
-'''
-
-
-@pytest.fixture(scope="module")
-def violence(tmp_path_factory):
-    """Runs that were killed, and one that ran out of disk, in processes of their own."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path_factory.mktemp("violence"))],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def test_kills_lose_no_finished_shard_and_change_no_byte(violence):
-    assert len(violence["kills"]) == 6
-    assert all(was_killed for was_killed, _, _ in violence["kills"])
-    assert all(as_in_one_go for _, as_in_one_go, _ in violence["kills"])
-    counts = [count for _, _, count in violence["kills"]]
-    assert counts == sorted(counts) and counts[0] >= 2
-    assert violence["same"]
-
-
-def test_a_full_disk_is_said_and_can_be_gone_on_from(violence):
-    found = violence["full"]
-    assert "no space left to write" in found["said"] and "run the same command again" in found["said"]
-    assert found["temporaries"] == []
-    assert found["left"]
-    assert found["same"]

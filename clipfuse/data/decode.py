@@ -23,6 +23,8 @@ _MAGIC = {
     b"GIF8": "a picture",
     b"%PDF": "a PDF",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet",
+    b"\xff\xfe\0\0": "in UTF-32",
+    b"\0\0\xfe\xff": "in UTF-32",
 }
 _FIX = "Save it as .csv, .tsv, .json or .jsonl in UTF-8"
 _ESCAPED = re.compile("[\udc80-\udcff]+")

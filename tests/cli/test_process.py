@@ -80,25 +80,27 @@ def test_the_console_script_from_outside_of_the_repository(project, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def wait_for(found, process):
-    until = time.monotonic() + 120
-    while not found():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_an_interruption_ends_extract_at_once_and_it_goes_on(cli, tmp_path):
     lines = "".join(f"{n},a picture of thing {n} beside thing {n + 1}\n" for n in range(60))
     (tmp_path / "texts.csv").write_text("id,caption\n" + lines)
     arguments = ["extract", "texts.csv", "--shard-rows", "1", "--threads", "1"]
+    stopped = tmp_path / "stopped"
     process = subprocess.Popen(
-        [CLIPFUSE, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [CLIPFUSE, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CLIPFUSE_FAULT": "half:shard-*#3=stop", "CLIPFUSE_FAULT_FILE": str(stopped)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in background
     )
-    shards = (tmp_path / "features" / "texts" / "tables").glob
-    wait_for(lambda: any(shards("*/shard-*.h5")), process)
+    while not stopped.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    stopped.unlink()
+    shards = (tmp_path / "features" / "texts" / "tables").glob
+    out, err = process.communicate()
     assert process.returncode == 130, err
     assert out == ""
     assert err == "clipfuse: interrupted; what is complete is kept\n"

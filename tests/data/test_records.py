@@ -105,6 +105,7 @@ HOSTILE = {
     "large line": b"x," * 5_000_000,
     "large first line": b"x" * 10_000_000 + b"\n1\n",
     "picture": b"\x89PNG\r\n\x1a\n" + b"\x00" * 50,
+    "utf-32": "id,text\n1,a\n".encode("utf-32"),
     "spreadsheet": b"PK\x03\x04" + b"\x00" * 50,
 }
 

@@ -12,17 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import rich.table  # noqa: F401
 import toy
 from damage import damaged, lengths
 from hostile_hdf5 import sealed
 from PIL import Image
 
 import clipfuse.encoders
-import clipfuse_cli.cache
-import clipfuse_cli.console
-import clipfuse_cli.extract
+import clipfuse.project  # what commands import when they run
 import clipfuse_cli.main
-from clipfuse.data import load_dataset  # noqa: F401
 from clipfuse.data.ledger import write_ledger
 from clipfuse.data.pictures import decode_picture
 from clipfuse.errors import DiskFull

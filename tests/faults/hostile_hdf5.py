@@ -25,7 +25,7 @@ DATASETS = {
         "flags": "caption_present",
     },
 }
-BOMB_BYTES = 2**29
+BOMB_BYTES = 2**28
 
 
 def _replace(file, name, value, **settings):
@@ -78,7 +78,7 @@ def huge_json(file, at, _outside):
 
 
 def _bomb(file, name, values, *, filled):
-    """``values`` in a single chunk that is half a gigabyte large and takes half a megabyte."""
+    """``values`` in a single chunk that is a quarter of a gigabyte large and takes a quarter of a megabyte."""
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_chunk((BOMB_BYTES,))
     if filled:

@@ -198,12 +198,14 @@ def _limit(which, value):
 
 def _live(job, order, pipe):
     """Run the job to the child's end. Its value goes through a pipe, which no limit on files holds back."""
-    code, outcome = 0, None
+    code, outcome = 0, (None, "", "")
     try:
         outcome = (job(*order["arguments"]), "", "")
-    except SystemExit:  # a command: it ends as any Python program does, buffers and all
-        os.close(pipe)
-        raise
+    except SystemExit as end:  # a command
+        if order.get("stdout") == "closed":  # as any Python program ends, buffers and all; it takes its time
+            os.close(pipe)
+            raise
+        code = end.code or 0
     except BaseException as error:
         _limit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1])  # stderr is a file, too
         traceback.print_exc()

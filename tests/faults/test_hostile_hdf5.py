@@ -14,7 +14,7 @@ from clipfuse_cache import CacheCorrupt
 from clipfuse_cache.manifest import read_manifest, write_manifest
 from clipfuse_cache.samples import write_samples
 
-LIMITS = {"memory": 256 << 20, "processor": 200}
+LIMITS = {"memory": 128 << 20, "processor": 200}
 HOSTILE = [case for case in CASES if case != "harmless"]
 FILES = ("shard", "shard of an unfinished table", "samples")
 
