@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from clipfuse.encoders.request import Pooling, Request
 from clipfuse.encoders.spec import Encoder, EncoderSpec, Shape, tokens_of
+from clipfuse.encoders.tokenizer_files import TOKENIZER_FILES, check_tokenizer, tokenizer_digest
 from clipfuse.encoders.weights import (
-    TOKENIZER_FILES,
     ModelFiles,
-    check_tokenizer,
     count_parameters,
     file_digest,
     from_hub,
     in_folder,
     in_short,
     tensor_shapes,
-    tokenizer_digest,
 )
 from clipfuse.errors import ConfigError, EncoderError, WeightsMissing
 

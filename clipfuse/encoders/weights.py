@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
 import os
@@ -115,7 +114,7 @@ def from_hub(
         WeightsMissing: not in the cache, and the hub can't be reached or does not have them.
         ConfigError: no repository can have that name.
     """
-    cached = [_cached(encoder, repository, name) for name in (config, weights)]
+    cached = [cached_file(encoder, repository, name) for name in (config, weights)]
     if cached[0] and cached[1]:
         return ModelFiles(repository, cached[0], cached[1])
     if cached[0] and _convert(cached[0].parent, cached[0]):
@@ -124,7 +123,7 @@ def from_hub(
     if near:
         fix = f"Did you mean {near[0]!r}? {fix}"
     wanted = f"encoder {encoder} needs {weights} of {repository}, which is not in this machine's cache"
-    folder = _download(repository, [config, weights, *also], wanted, fix)
+    folder = download(repository, [config, weights, *also], wanted, fix)
     if (folder / config).exists() and not (folder / weights).exists():
         raise WeightsMissing(
             f"encoder {encoder}: {repository} is published without {weights}",
@@ -133,26 +132,8 @@ def from_hub(
     return in_folder(encoder, folder, config, weights)
 
 
-def tokenizer_from_hub(encoder: str, repository: str, own_folder: str) -> Path:
-    """The folder of a tokenizer in the hub's cache on this machine, downloaded first where that is possible.
-
-    Raises:
-        WeightsMissing: not in the cache, and the hub can't be reached or does not have it.
-        ConfigError: no repository can have that name.
-        EncoderError: a package that reads it is not installed.
-    """
-    found = [path for name in TOKENIZER_FILES if (path := _cached(encoder, repository, name))]
-    if any(path.name in _VOCABULARIES for path in found):
-        folder = found[0].parent
-    else:
-        fix = f"Download it where there is a network, or name a folder that holds all of it: --encoder {own_folder}"
-        wanted = f"encoder {encoder} needs the tokenizer of {repository}, which is not in this machine's cache"
-        folder = _download(repository, TOKENIZER_FILES, wanted, fix)
-    check_tokenizer(encoder, folder)
-    return folder
-
-
-def _cached(encoder: str, repository: str, name: str) -> Path | None:
+def cached_file(encoder: str, repository: str, name: str) -> Path | None:
+    """A file of a repository in the hub's cache on this machine. Raises ConfigError for a name that none can have."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -163,7 +144,8 @@ def _cached(encoder: str, repository: str, name: str) -> Path | None:
     return Path(path) if isinstance(path, str) else None
 
 
-def _download(repository: str, patterns: Sequence[str], wanted: str, fix: str) -> Path:
+def download(repository: str, patterns: Sequence[str], wanted: str, fix: str) -> Path:
+    """The folder of a repository's files, from the hub. Raises WeightsMissing, with these two sentences."""
     reason = _why_unreachable()
     if reason:
         raise WeightsMissing(f"{wanted}, and {reason}", fix)
@@ -230,52 +212,3 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise EncoderError(f"can't read {path}: {error.strerror or error}") from error
-
-
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "spm.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
-"""What transformers' tokenizers are kept in."""
-
-
-_VOCABULARIES = {
-    name for name in TOKENIZER_FILES if name.startswith(("tokenizer.json", "vocab", "spiece", "spm", "sent"))
-}
-_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
-
-
-def check_tokenizer(encoder: str, folder: Path) -> None:
-    """That ``folder`` holds a tokenizer that can be read here.
-
-    Raises:
-        WeightsMissing: it holds none.
-        EncoderError: a package that reads it is not installed.
-    """
-    if not any((folder / name).exists() for name in _VOCABULARIES):
-        raise WeightsMissing(
-            f"encoder {encoder}: {folder} holds no tokenizer", f"It needs one of {', '.join(sorted(_VOCABULARIES))}"
-        )
-    only = [name for name in _SENTENCEPIECE if (folder / name).exists()]
-    if only and not (folder / "tokenizer.json").exists() and importlib.util.find_spec("sentencepiece") is None:
-        raise EncoderError(
-            f"encoder {encoder}: its tokenizer ({folder / only[0]}) needs the package sentencepiece",
-            "pip install sentencepiece protobuf",
-        )
-
-
-def tokenizer_digest(folder: Path) -> str:
-    """SHA-256 (hex) over the tokenizer's files in ``folder``."""
-    total = hashlib.sha256()
-    for name in TOKENIZER_FILES:
-        if (folder / name).exists():
-            total.update(f"{name}:{file_digest(folder / name)}\n".encode())
-    return total.hexdigest()

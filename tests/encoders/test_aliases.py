@@ -9,7 +9,7 @@ import torch
 
 from clipfuse.encoders import ALIASES, find_encoder
 from clipfuse.encoders.aliases import CARD
-from clipfuse.encoders.clip import clip_shapes
+from clipfuse.encoders.clip_shapes import clip_shapes
 from clipfuse.encoders.listing import list_encoders
 from clipfuse.encoders.open_clip_catalogue import model_config, published_weights
 from clipfuse.encoders.request import Request

@@ -11,7 +11,7 @@ import torch
 
 from clipfuse.encoders import ALIASES, BACKENDS, find_encoder
 from clipfuse.errors import ConfigError, EncoderError
-from clipfuse.testing import FakeFactory, check_encoder, example_captions, example_pictures, load_encoders
+from clipfuse.testing import check_encoder, example_captions, example_pictures, load_encoders
 
 # conftest.py is no module that a test can import in importlib mode
 CLIP = ["mini", "mini by folder", "quick gelu", "custom text", "coca", "resnet tower", "timm tower"]
@@ -47,11 +47,6 @@ def test_contract(which, loaded):
     for encoder in found.encoders.values():
         assert any(encoder.spec is spec for spec in found.factory.specs)
         check_encoder(encoder, captions_for(which) if encoder.spec.modality == "text" else None)
-
-
-def test_contract_of_the_fake():
-    for encoder in load_encoders(FakeFactory(outputs=("projected", "pooled"))):
-        check_encoder(encoder)
 
 
 @pytest.fixture(scope="module")
@@ -259,19 +254,7 @@ def test_features_of_another_shape_than_the_spec_says_are_refused(which, loaded)
             factory.load("cpu", [wrong])
 
 
-def test_compiled_features_are_the_same(loaded, monkeypatch):
-    """With the compiler's cheapest backend: what it makes of a graph is its own affair."""
-    original = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda compute, **how: original(compute, **how, backend="eager"))
-    (plain,), factory = loaded("bert").encoders.values(), loaded("bert").factory
-    (encoder,) = factory.load("cpu", factory.specs, compiled=True)
-    for captions in (example_captions(), example_captions()[:2]):
-        expected = features(plain, captions)
-        for output, found in features(encoder, captions).items():
-            assert (found - expected[output]).abs().max() <= 1e-4 * expected[output].abs().max()
-
-
-@pytest.mark.parametrize("which", ["quick gelu", "test_vit", "shufflenet"])
+@pytest.mark.parametrize("which", ["quick gelu", "test_vit", "bert", "shufflenet"])
 def test_every_encoder_is_compiled_when_asked_for(which, loaded, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda compute, **_: lambda batch: compiled.append(1) or compute(batch))
@@ -325,73 +308,3 @@ def test_everything_is_on_the_device(which, loaded, monkeypatch):
             (item,) = [example_pictures()[0]] if encoder.spec.modality == "image" else ["a"]
             assert encoder.encode(encoder.collate([encoder.prepare(item)]))
     assert not mixed
-
-
-class Broken:
-    """The fake with one promise broken."""
-
-    def __init__(self, modality="text", **changed):
-        (self._inner,) = load_encoders(FakeFactory(outputs=("projected", "pooled")), [modality])
-        self.__dict__ |= changed
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-
-def _swapped(encoder):
-    return lambda batch: {name + "x": value for name, value in encoder.encode(batch).items()}
-
-
-def _noisy(encoder):
-    return lambda batch: {name: value + torch.rand(1) for name, value in encoder.encode(batch).items()}
-
-
-def _changed(change):
-    return lambda encoder: lambda batch: {name: change(value) for name, value in encoder.encode(batch).items()}
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (_swapped, "the spec says"),
-        (_noisy, "the same batch gave other features"),
-        (_changed(lambda x: x[:, 0]), "shape"),
-        (_changed(lambda x: x[..., :-1]), "shape"),
-        (_changed(lambda x: x.double()), "dtype"),
-        (_changed(lambda x: x.to("meta")), "expected the CPU"),
-        (_changed(lambda x: x.clone().requires_grad_()), "gradients"),
-        (_changed(lambda x: x / 0), "not finite"),
-        (_changed(torch.ones_like), "two items"),
-        (_changed(lambda x: x + 1e-3 * x.sum(0, keepdim=True)), "moves by"),
-        (_changed(lambda x: x - x.mean(0) if len(x) > 1 else x), "moves by"),  # batch statistics: training mode
-    ],
-)
-def test_the_contract_notices(broken, message):
-    encoder = Broken()
-    encoder.encode = broken(encoder._inner)
-    with pytest.raises(AssertionError, match=message):
-        check_encoder(encoder)
-
-
-def test_the_contract_notices_threads():
-    import threading
-
-    owner = threading.get_ident()
-    encoder = Broken()
-    encoder.prepare = lambda item: encoder._inner.prepare(item)._replace(length=threading.get_ident() - owner)
-    with pytest.raises(AssertionError, match="in a thread"):
-        check_encoder(encoder)
-
-
-@pytest.mark.parametrize("field", ["weights", "activation", "precision", "view", "model", "preprocessing"])
-def test_the_contract_notices_a_forgotten_field(field):
-    from clipfuse.encoders import EncoderSpec
-    from clipfuse.testing import check_spec
-
-    class Forgetful(EncoderSpec):
-        def fields(self, output, storage):
-            return {name: value for name, value in super().fields(output, storage).items() if name != field}
-
-    (spec, _) = FakeFactory().specs
-    with pytest.raises(AssertionError, match=f"does not change with {field}"):
-        check_spec(Forgetful(**{name: getattr(spec, name) for name in spec.__dataclass_fields__}))
