@@ -33,7 +33,7 @@ def save(picture, kind, **options):
 
 
 def pixels(data):
-    picture = decode_picture(data)
+    picture = decode_picture(data).image
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -332,7 +332,7 @@ def test_a_picture_below_the_cap_makes_no_warning(monkeypatch):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         decode_picture.__globals__["_silence_pillow"].cache_clear()
-        assert decode_picture(save(colours(), "PNG")).size == (6, 4)
+        assert decode_picture(save(colours(), "PNG")).image.size == (6, 4)
     assert not seen
 
 
@@ -358,7 +358,7 @@ def test_threads_leave_the_warning_filters_alone(monkeypatch):
         running = [pool.submit(decode_picture, data) for _ in range(2)]
         wait(running, return_when=FIRST_COMPLETED)
         first_is_out.set()
-        assert [one.result().size for one in running] == [(6, 4)] * 2
+        assert [one.result().image.size for one in running] == [(6, 4)] * 2
     assert list(warnings.filters) == before
 
 
@@ -391,7 +391,7 @@ def test_mutated_files_are_pictures_or_reasons(which, seed):
         data[int(place * len(data))] = chance.choice([0, 0x7F, 0x80, 0xFF, chance.randrange(256)])
     kept = chance.uniform(0.3, 1) if chance.random() < 0.3 else 1
     try:
-        picture = decode_picture(bytes(data[: int(kept * len(data))]))
+        picture = decode_picture(bytes(data[: int(kept * len(data))])).image
     except PictureError as error:
         assert str(error) and "0x" not in str(error)
     else:
