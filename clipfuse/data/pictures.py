@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import warnings
+import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clipfuse.data.picture_samples import Samples, read_samples
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image, ImageFile
 
@@ -38,7 +39,7 @@ FIRST_FRAME = "cut to their first frame"
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")  # a JPEG may hold several pictures (MPO)
 _COLOURS = {"P": FROM_PALETTE, "PA": FROM_PALETTE, "CMYK": FROM_CMYK, "YCbCr": FROM_YCBCR, "LAB": FROM_LAB}
 _BACKGROUND = (255, 255, 255)
-_STRIP = 1 << 20  # pixels that numpy has in hand at once
+_STRIP = 1 << 16  # pixels that numpy has in hand at once: a processor's cache holds them
 _ORIENTATION = 0x0112
 
 
@@ -75,10 +76,7 @@ def decode_picture(data: bytes) -> Picture:
         raise PictureError("the file is empty")
     _silence_pillow()
     try:
-        _check_size(_webp_size(data))
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
-        _check_size(picture.size)
-        return _decode(picture, [FIRST_FRAME] if _is_animated(picture, data) else [])
+        return _decode(data)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -98,6 +96,7 @@ def _silence_pillow() -> None:
     What Pillow warns of is either refused here (very many pixels) or a flaw in tags that nobody reads.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -133,15 +132,25 @@ def _is_animated(picture: ImageFile.ImageFile, data: bytes) -> bool:
     return bool(getattr(picture, "is_animated", False))
 
 
-def _decode(file: ImageFile.ImageFile, treatments: list[str]) -> Picture:
+def _decode(data: bytes) -> Picture:
     """Each step lets go of the picture before it: one of 100 million pixels has 400 MB."""
-    samples, turn = read_samples(file), _turn(file)  # Pillow turns a TIFF while it loads it, and forgets that it did
+    from PIL import Image
+
+    _check_size(_webp_size(data))
+    picture: Image.Image = (file := Image.open(io.BytesIO(data), formats=_FORMATS))
+    _check_size(file.size)
+    treatments = [FIRST_FRAME] if _is_animated(file, data) else []
+    samples = read_samples(file)
+    turn = _turn(file) if file.format == "TIFF" else None  # Pillow turns it while it loads it, and forgets that it did
+    del file
     if not samples.readable:
         raise PictureError("a TIFF with separate planes that can't be read")
-    file.load()
-    turn_left = _turn(file)  # a PNG may say so behind its pixels
-    picture: Image.Image = file
-    del file
+    picture.load()
+    if picture.format == "PNG":
+        _check_sums(data)
+    turn_left = _turn(picture)  # a PNG is read to its end for this: it must be loaded
+    if picture.mode in {"P", "PA"} and picture.palette is None:
+        raise PictureError("it has no palette")
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = _eight_bit_grey(picture, samples, treatments)
     elif samples.bits > 8:
@@ -149,7 +158,8 @@ def _decode(file: ImageFile.ImageFile, treatments: list[str]) -> Picture:
     if picture.mode in _COLOURS:
         treatments.append(_COLOURS[picture.mode])
     if picture.mode in {"RGBA", "LA", "La", "PA"} or "transparency" in picture.info:
-        picture = _on_white(_with_alpha(picture, samples), treatments)
+        picture = _with_alpha(picture, samples)
+        picture = _on_white(picture, treatments)
     elif picture.mode != "RGB":
         picture = picture.convert("RGB")
     if turn_left is not None:
@@ -157,6 +167,17 @@ def _decode(file: ImageFile.ImageFile, treatments: list[str]) -> Picture:
     if turn is not None or turn_left is not None:
         treatments.append(TURNED)
     return Picture(picture, tuple(treatments))
+
+
+def _check_sums(data: bytes) -> None:
+    """Of a PNG's pixels. Pillow leaves them out, and damaged pixels may be unpacked without complaint."""
+    start = 8
+    while (kind := data[start + 4 : start + 8]) not in {b"IEND", b""}:
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        found = zlib.crc32(memoryview(data)[start + 4 : end])
+        if kind == b"IDAT" and found != int.from_bytes(data[end : end + 4], "big"):
+            raise PictureError("a damaged PNG (a checksum is wrong)")
+        start = end + 4
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
@@ -212,9 +233,9 @@ def _eight_bit_grey(picture: Image.Image, samples: Samples, treatments: list[str
     is_float, seen_through, see_through = picture.mode == "F", picture.info.get("transparency"), False
     grey = Image.new("L", picture.size)
     for row, values in _strips(picture, samples):
-        found = np.nan_to_num(values, posinf=0, neginf=0)
+        found = np.nan_to_num(values, posinf=0, neginf=0) if is_float else values
         if top > 255:
-            found = found // 257
+            found = np.floor(found / 257) if is_float else found // 257
         elif is_float and top <= 1:
             found = np.round(found * 255)
         strip = np.clip(found, 0, 255).astype(np.uint8)
@@ -240,20 +261,21 @@ def _range(picture: Image.Image, samples: Samples) -> tuple[float, bool]:
 
     top, darkened = 0.0, False
     for _, values in _strips(picture, samples):
-        finite = np.isfinite(values)
-        top = max(top, float(values.max(initial=0, where=finite)))
-        darkened = darkened or not finite.all() or bool((values < 0).any())
+        finite = np.nan_to_num(values, posinf=0, neginf=-1)
+        top = max(top, float(finite.max(initial=0)))
+        darkened = darkened or bool(finite.min(initial=0) < 0) or not np.isfinite(values).all()
     return top, darkened
 
 
-def _strips(picture: Image.Image, samples: Samples) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """The first row of each strip, and its values (rows, width): a whole picture's would take 8 bytes a pixel."""
+def _strips(picture: Image.Image, samples: Samples) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The first row of each strip, and its values (rows, width), float64 or int64: a whole picture's would take
+    8 bytes a pixel."""
     import numpy as np
 
     rows = max(1, _STRIP // picture.width)
     for row in range(0, picture.height, rows):
         strip = picture.crop((0, row, picture.width, min(row + rows, picture.height)))
-        values = np.asarray(strip).astype(np.float64)
+        values: NDArray[Any] = np.asarray(strip).astype(np.float64 if picture.mode == "F" else np.int64)
         if samples.unsigned and picture.mode == "I":
             values[values < 0] += 2**32
         if samples.bits == 12:
