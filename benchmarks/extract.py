@@ -123,7 +123,7 @@ def prepare_all(encoder: Encoder, inputs: list[Any]) -> list[Any]:
 
     def one(item: Any) -> Any:
         try:
-            return encoder.prepare(decode_picture(item.read()) if encoder.spec.modality == "image" else item)
+            return encoder.prepare(decode_picture(item.read()).image if encoder.spec.modality == "image" else item)
         except PictureError:
             return None
 

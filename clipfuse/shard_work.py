@@ -177,7 +177,7 @@ class ShardWork:
                 self._fail(places, str(error))
                 continue
             for job in self.jobs:
-                self._prepare(job, places, picture, (), kept[job])
+                self._prepare(job, places, picture.image, picture.treatments, kept[job])
         return [self._batch(job, ready) for job, ready in kept.items() if ready]
 
     def _prepare_captions(self, inputs: list[list[int]], most_tokens: int) -> list[Batch]:

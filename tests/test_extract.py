@@ -57,7 +57,7 @@ def direct(factory, dataset, modality="image", output="projected"):
     (encoder,) = load_encoders(replace(factory, refuses=lambda _: False), [modality])
     rows = []
     for picture, caption in zip(dataset.images, dataset.captions, strict=True):
-        item = caption if modality == "text" else decode_picture(picture.read())
+        item = caption if modality == "text" else decode_picture(picture.read()).image
         rows.append(encoder.encode(encoder.collate([encoder.prepare(item)]))[output][0, 0].numpy())
     return np.stack(rows).astype(np.float16)
 
@@ -564,7 +564,7 @@ def test_mini_from_pictures_to_features(cache):
     for encoder in load_encoders(factory):
         image = encoder.spec.modality == "image"
         for row, name in enumerate(dataset.ids):
-            item = decode_picture(images.files[name]) if image else dataset.captions[row]
+            item = decode_picture(images.files[name]).image if image else dataset.captions[row]
             expected = encoder.encode(encoder.collate([encoder.prepare(item)]))
             for output, values in expected.items():
                 found = features(by_name(report)[encoder.spec.table_name(output)].table, [name])[0][0]

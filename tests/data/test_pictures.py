@@ -6,11 +6,15 @@ import contextlib
 import functools
 import io
 import random
+import runpy
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +22,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from clipfuse.data import pictures as told
 from clipfuse.data.pictures import MAX_PIXELS, PictureError, decode_picture
+from clipfuse.extract import ExtractOptions, extract
+from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset
+from clipfuse_cache import FeatureCache
 
 # pytest sets the filters back that clipfuse sets once
-pytestmark = [pytest.mark.filterwarnings(f"ignore:::PIL.{module}") for module in ("Image", "TiffImagePlugin")]
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:::PIL.{module}") for module in ("Image", "TiffImagePlugin", "JpegImagePlugin")
+]
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -33,7 +43,7 @@ def save(picture, kind, **options):
 
 
 def pixels(data):
-    picture = decode_picture(data)
+    picture = decode_picture(data).image
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
@@ -332,7 +342,7 @@ def test_a_picture_below_the_cap_makes_no_warning(monkeypatch):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         decode_picture.__globals__["_silence_pillow"].cache_clear()
-        assert decode_picture(save(colours(), "PNG")).size == (6, 4)
+        assert decode_picture(save(colours(), "PNG")).image.size == (6, 4)
     assert not seen
 
 
@@ -358,7 +368,7 @@ def test_threads_leave_the_warning_filters_alone(monkeypatch):
         running = [pool.submit(decode_picture, data) for _ in range(2)]
         wait(running, return_when=FIRST_COMPLETED)
         first_is_out.set()
-        assert [one.result().size for one in running] == [(6, 4)] * 2
+        assert [one.result().image.size for one in running] == [(6, 4)] * 2
     assert list(warnings.filters) == before
 
 
@@ -391,9 +401,95 @@ def test_mutated_files_are_pictures_or_reasons(which, seed):
         data[int(place * len(data))] = chance.choice([0, 0x7F, 0x80, 0xFF, chance.randrange(256)])
     kept = chance.uniform(0.3, 1) if chance.random() < 0.3 else 1
     try:
-        picture = decode_picture(bytes(data[: int(kept * len(data))]))
+        picture = decode_picture(bytes(data[: int(kept * len(data))])).image
     except PictureError as error:
         assert str(error) and "0x" not in str(error)
     else:
         assert picture.mode == "RGB"
         assert picture.width * picture.height <= MAX_PIXELS
+
+
+HOSTILE = Path(__file__).with_name("hostile_pictures.py")
+
+
+def test_hostile_pictures_are_seen_or_refused():
+    corpus = runpy.run_path(str(HOSTILE))
+    cases = [case for case in corpus["HOSTILE"] if not case.large]
+    assert len(cases) >= 25
+    assert [wrong for case in cases if (wrong := corpus["complaint"](case))] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from /proc")
+def test_hostile_pictures_need_little_memory_and_end_nothing():
+    """Those of 100 million pixels among them."""
+    done = subprocess.run([sys.executable, HOSTILE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF", "PPM", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_nothing_is_told_of_plain_pictures(kind, mode):
+    assert decode_picture(save(colours().convert(mode), kind)).treatments == ()
+
+
+def test_all_that_was_done_is_told_once_and_in_order():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("P", (4, 2))
+    picture.putpalette([*BLUE, *RED])
+    data = save(picture, "PNG", save_all=True, append_images=[picture.rotate(180)], transparency=0, exif=exif)
+    phrases = (told.FIRST_FRAME, told.FROM_PALETTE, told.ON_WHITE, told.TURNED)
+    if not Image.open(io.BytesIO(data)).is_animated:  # equal frames may be joined
+        phrases = phrases[1:]
+    assert decode_picture(data).treatments == phrases
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "JPEG"])
+def test_a_turn_is_told(kind):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        found = decode_picture(save(colours(), kind, exif=exif))
+        assert found.treatments == ((told.TURNED,) if orientation > 1 else ())
+        assert found.image.size == ((6, 4) if orientation < 5 else (4, 6))
+
+
+@pytest.mark.parametrize(
+    ("values", "phrase"),
+    [
+        ((RAMP * 65535).astype(np.uint16), told.FROM_16_BITS),
+        ((RAMP * 65535).astype(np.int32), told.FROM_16_BITS),
+        ((RAMP * 255).astype(np.uint16), told.AS_8_BITS),
+        (RAMP, told.FROM_FLOAT),
+        (RAMP * 65535, told.FROM_FLOAT),
+    ],
+)
+def test_how_deep_greys_were_made_shallow_is_told(values, phrase):
+    assert decode_picture(save(Image.fromarray(values), "TIFF")).treatments == (phrase,)
+    negative = values.astype(np.float32) - 1
+    assert decode_picture(save(Image.fromarray(negative), "TIFF")).treatments == (told.FROM_FLOAT, told.DARKENED)
+
+
+def test_strips_are_one_picture(monkeypatch):
+    """What is scaled a few rows at a time is scaled alike."""
+    values = (np.random.default_rng(0).random((37, 11)) * 60_000).astype(np.uint16)
+    for scaled in (Image.fromarray(values), Image.fromarray(values.astype(np.float32))):
+        whole = pixels(save(scaled, "TIFF"))
+        assert np.array_equal(whole[..., 0], values // 257)
+        with monkeypatch.context() as patch:
+            patch.setattr(told, "_STRIP", 25)
+            assert np.array_equal(pixels(save(scaled, "TIFF")), whole)
+
+
+def test_extract_counts_what_was_done_to_pictures(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = {f"p{n}": save(Image.new("RGBA", (3, 2), (n, 0, 0, n % 2 * 255)), "PNG") for n in range(10)}
+    files |= {"q": save(colours(), "PNG", exif=exif), "r": save(colours(), "PNG", exif=exif)}
+    dataset = fake_dataset(MemoryImages(files), dict.fromkeys(files, "a caption"))
+    report = extract([FakeFactory()], dataset, FeatureCache(tmp_path), ExtractOptions(shard_rows=4, batch_size=3))
+    assert [str(note) for note in report.notes] == [
+        "5 pictures laid on white where transparent",
+        "2 pictures turned as their EXIF says",
+    ]
+    assert not report.ledger
