@@ -17,6 +17,7 @@ from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Shape
 from clipfuse.encoders.tokenizer_files import check_tokenizer, tokenizer_digest, tokenizer_from_hub
 from clipfuse.encoders.weights import (
     ModelFiles,
+    check_settings,
     count_parameters,
     file_digest,
     from_hub,
@@ -197,6 +198,8 @@ def _specs(
     tokenizer: Path | None,
 ) -> tuple[EncoderSpec, ...]:
     vision, text = model["vision_cfg"], model["text_cfg"]
+    if text.get("hf_model_name"):
+        check_settings(request.name, text["hf_model_name"])
     size = {"size": vision.get("image_size", 224)}
     picture = {**_plain({**_PREPROCESSING, **size, **preprocessing}), "decoder": DECODER}
     captions = {

@@ -132,6 +132,15 @@ def from_hub(
     return in_folder(encoder, folder, config, weights)
 
 
+def check_settings(encoder: str, model: str) -> None:
+    """That the settings of a transformers model that open_clip builds on (a folder, or a repository of the hub) are
+    here. Raises as :func:`from_hub` does."""
+    if Path(model).is_dir() or cached_file(encoder, model, "config.json"):
+        return
+    wanted = f"encoder {encoder} needs config.json of {model}, which is not in this machine's cache"
+    download(model, ["config.json"], wanted, "Download it where there is a network: hf download MODEL config.json")
+
+
 def cached_file(encoder: str, repository: str, name: str) -> Path | None:
     """A file of a repository in the hub's cache on this machine. Raises ConfigError for a name that none can have."""
     from huggingface_hub import try_to_load_from_cache

@@ -61,6 +61,16 @@ def test_unknown_names_name_the_nearest(name, said):
     assert said in str(caught.value)
 
 
+def test_the_settings_of_a_text_tower_are_missed_before_loading(copy_of, monkeypatch):
+    name, folder = copy_of("hf text tower")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_model_name"] = "me/nowhere"
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
+    with pytest.raises(WeightsMissing, match=r"needs config.json of me/nowhere.*HF_HUB_OFFLINE is set"):
+        find_encoder(name)
+
+
 @pytest.mark.parametrize(("precision", "said"), [("half", "Known: bfloat16, float16, float32"), ("float61", "float16")])
 def test_unknown_precisions(precision, said):
     with pytest.raises(ConfigError, match=f"unknown precision '{precision}'. .*{said}"):

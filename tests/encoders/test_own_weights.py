@@ -46,13 +46,13 @@ def tiny(loaded, tmp_path, monkeypatch):
     return tmp_path / "mine.safetensors"
 
 
-@pytest.mark.parametrize(("name", "steps"), [("clip:Tiny", {}), ("clip:Tiny/tag", PUBLISHED)])
+@pytest.mark.parametrize(("name", "steps"), [("clip:Tiny", {}), ("clip:Tiny", PUBLISHED), ("clip:Tiny/tag", PUBLISHED)])
 @torch.inference_mode()
 def test_a_file_for_a_clip_model(name, steps, tiny, monkeypatch):
-    """As open_clip itself loads a file for a bare name; prepared as the tag says where one is named."""
+    """As open_clip itself loads a file for a bare name; prepared as the tag says, or as all published tags do."""
     import open_clip
 
-    monkeypatch.setattr(clip, "common_weights", lambda _: {})
+    monkeypatch.setattr(clip, "common_weights", lambda _: steps)
     factory = find_encoder(name, weights=tiny)
     image, text = load_encoders(factory)
     assert image.spec.name == f"{name}@{tiny}"

@@ -128,6 +128,15 @@ def test_clip_tokens_are_its_patches_and_words(loaded):
     assert_equal(features(found.encoders["text"], example_captions())["tokens-6"], torch.stack(words))
 
 
+@pytest.mark.parametrize(("which", "length"), [("quick gelu", 20), ("siglip", 20), ("hf text tower", 20), ("bert", 4)])
+def test_padding_is_none_of_a_captions_own_tokens(which, length, loaded):
+    """open_clip's models read a fixed number of tokens, padding and all."""
+    encoder = loaded(which).encoders["text"]
+    prepared = encoder.prepare("a cat")
+    assert prepared.length == length
+    assert encoder.collate([prepared])["own"].tolist() == [[1] * 4 + [0] * (length - 4)]
+
+
 @pytest.mark.parametrize(("which", "why"), [("coca", "queries look at all of a picture"), ("shufflenet", "timm's")])
 def test_what_can_give_no_tokens_says_so_before_it_loads(which, why, model_name):
     with pytest.raises(EncoderError, match=f"can't give tokens: .*{why}.*Leave --tokens out"):
