@@ -13,11 +13,12 @@ from clipfuse.views.word_list import WordList
 
 _NOT_SPACE = re.compile(r"(\S+)")
 _OTHER_PLURAL = re.compile(r".*([sxz]|[cs]h|[^aeiou][yo]|[^f]fe|[^f]f|(?<!hu)man|men|child|people|person|craft)")
+# irregular; of things that are not counted; and those to which -s makes another word (news, besides, olds, rounds)
 _NO_PLURAL = frozenset(
-    {"foot", "tooth", "goose", "mouse", "sheep", "deer", "luggage", "baggage", "equipment", "clothing", "furniture"}
+    {"foot", "tooth", "goose", "mouse", "sheep", "deer", "luggage", "baggage", "equipment", "furniture", "clothing"}
+    | {"new", "near", "beside", "old", "round", "single", "odd", "metal"}
 )
 _VOWEL_SOUND = re.compile(r"(?!u(ni|s[ea]|te|k|r[io])|eu|ewe|one\b)[aeiou]|hour|hono|honest|8|1[18]\b")
-_ARTICLES = {"a": "an", "an": "a"}
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Synonyms:
         draw = random_numbers(self.settings(), digest).random
         order = {place: draw() for place in choices}
         for place in sorted(choices, key=order.__getitem__)[: self.count]:
-            old = _core(pieces[place])
             new = choices[place][int(draw() * len(choices[place]))]
             pieces[place] = _swap(pieces[place], new)
-            if place > 1 and _starts_with_vowel(old) != _starts_with_vowel(new):
-                pieces[place - 2] = _other_article(pieces[place - 2])
+            if place > 1 and pieces[place - 2].lower() in ("a", "an"):
+                article = "an" if _VOWEL_SOUND.match(new) else "a"
+                pieces[place - 2] = _capitals(pieces[place - 2])(article)
         return "".join(pieces)
 
     def _choices(self, piece: str) -> tuple[str, ...]:
@@ -97,13 +98,3 @@ def _capitalise(word: str) -> str:
 def _has_plural_in_s(word: str) -> bool:
     """Not box, city, knife, woman, person: their plural is none in -s alone, or none that a rule tells."""
     return bool(word) and word not in _NO_PLURAL and _OTHER_PLURAL.fullmatch(word) is None
-
-
-def _starts_with_vowel(word: str) -> bool:
-    return _VOWEL_SOUND.match(word) is not None
-
-
-def _other_article(piece: str) -> str:
-    """ "an" for "a" and the other way round; any other word as it is."""
-    new = _ARTICLES.get(piece.lower())
-    return piece if new is None else _capitals(piece)(new)
