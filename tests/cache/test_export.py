@@ -48,7 +48,7 @@ def check(path, samples, table):
     assert about["fingerprint"] == table.description.fingerprint
     assert json.loads(about["encoder"]) == table.description.encoder
     assert json.loads(about["provenance"]) == table.description.provenance
-    assert [path.name for path in path.parent.glob(".*")] == []
+    assert [path.name for path in path.parent.glob(".*.tmp")] == []
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -126,7 +126,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(made, tmp_path, suffix):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert path.read_text() == "mine"
-        assert list(tmp_path.glob(".*")) == []
+        assert list(tmp_path.glob(".*.tmp")) == []
     export_table(*made, path, overwrite=True)
     check(path, made[1], made[0])
 
@@ -146,7 +146,7 @@ def test_what_can_not_be_exported_leaves_nothing(toy, made, tmp_path):
     (table.folder / "shard-000002.h5").write_bytes(shard)
     with pytest.raises(CacheCorrupt, match=r"shard-000002\.h5"):
         export_table(table, samples, tmp_path / "out.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".table.lock", "table"]
 
 
 def test_parquet_without_pyarrow_says_what_to_install(made, tmp_path, monkeypatch):
