@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipfuse_cache import CacheCorrupt, CacheError, DiskFull, FeatureTable
-from clipfuse_cache import export as export_module
+from clipfuse_cache import CacheCorrupt, CacheError, DiskFull, FeatureTable, export_formats
 from clipfuse_cache.export import SUFFIXES, export_table
 
 
@@ -54,7 +53,7 @@ def check(path, samples, table):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("about", [{}, {"tokens": 3, "dim": 4, "dtype": "float32"}], ids=["vectors", "tokens"])
 def test_rows_in_the_samples_order_with_what_the_table_is(toy, tmp_path, monkeypatch, suffix, about):
-    monkeypatch.setattr(export_module, "_BLOCK_BYTES", 100)  # several blocks
+    monkeypatch.setattr(export_formats, "_BLOCK_BYTES", 100)  # several blocks
     texts = toy.inputs(20) | {"naïve ☃": "text", "": "no id"}
     toy.extract(tmp_path / "table", texts, toy.description(**about))
     texts = dict(reversed(texts.items())) | {"row-2": "edited", "row-9": ""}
