@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipfuse_cache import CacheCorrupt, CacheError, DiskFull, FeatureTable
-from clipfuse_cache import export as export_module
+from clipfuse_cache import CacheCorrupt, CacheError, DiskFull, FeatureTable, export_formats
 from clipfuse_cache.export import SUFFIXES, export_table
 
 
@@ -48,13 +47,13 @@ def check(path, samples, table):
     assert about["fingerprint"] == table.description.fingerprint
     assert json.loads(about["encoder"]) == table.description.encoder
     assert json.loads(about["provenance"]) == table.description.provenance
-    assert [path.name for path in path.parent.glob(".*")] == []
+    assert [path.name for path in path.parent.glob(".*.tmp")] == []
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("about", [{}, {"tokens": 3, "dim": 4, "dtype": "float32"}], ids=["vectors", "tokens"])
 def test_rows_in_the_samples_order_with_what_the_table_is(toy, tmp_path, monkeypatch, suffix, about):
-    monkeypatch.setattr(export_module, "_BLOCK_BYTES", 100)  # several blocks
+    monkeypatch.setattr(export_formats, "_BLOCK_BYTES", 100)  # several blocks
     texts = toy.inputs(20) | {"naïve ☃": "text", "": "no id"}
     toy.extract(tmp_path / "table", texts, toy.description(**about))
     texts = dict(reversed(texts.items())) | {"row-2": "edited", "row-9": ""}
@@ -126,7 +125,7 @@ def test_a_full_disk_is_said_and_the_old_file_stays(made, tmp_path, suffix):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert path.read_text() == "mine"
-        assert list(tmp_path.glob(".*")) == []
+        assert list(tmp_path.glob(".*.tmp")) == []
     export_table(*made, path, overwrite=True)
     check(path, made[1], made[0])
 
@@ -146,7 +145,7 @@ def test_what_can_not_be_exported_leaves_nothing(toy, made, tmp_path):
     (table.folder / "shard-000002.h5").write_bytes(shard)
     with pytest.raises(CacheCorrupt, match=r"shard-000002\.h5"):
         export_table(table, samples, tmp_path / "out.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".table.lock", "table"]
 
 
 def test_parquet_without_pyarrow_says_what_to_install(made, tmp_path, monkeypatch):

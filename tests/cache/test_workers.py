@@ -202,7 +202,7 @@ def test_a_lock_is_held_by_one_or_shared_by_many(tmp_path):
     folder = tmp_path / "new" / "folder"
 
     def free(kind):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder.with_name(".folder.lock"), os.O_RDONLY)
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -216,6 +216,7 @@ def test_a_lock_is_held_by_one_or_shared_by_many(tmp_path):
     with locked(folder, shared=True), locked(folder, shared=True):
         assert free(fcntl.LOCK_SH) and not free(fcntl.LOCK_EX)
     assert free(fcntl.LOCK_EX)
+    assert not folder.exists()
 
 
 def test_the_bytes_that_are_there_at_the_commit_count(toy, tmp_path):

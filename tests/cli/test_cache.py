@@ -70,7 +70,7 @@ def test_rotten_bytes_are_found_removed_and_made_again(cli, encoded):
 
 
 def test_info_of_damaged_tables_shows_the_others(cli, small):
-    image, text = sorted((small.cache.root / "tables").iterdir())
+    image, text = (table.folder for table in small.cache.tables())
     flip(image / "shard-000000.h5")
     said = cli("cache", "info")
     assert said.exit_code == 0
@@ -117,7 +117,7 @@ def test_drop_of_what_is_not_there_or_not_one(cli, small, add_features):
 
 
 def test_damaged_and_unfinished_tables_can_be_dropped(cli, small):
-    image, text = sorted((small.cache.root / "tables").iterdir())
+    image, text = (table.folder for table in small.cache.tables())
     (image / "manifest.json").write_text("{")
     assert cli("cache", "drop", image.name).exit_code == 0
     (text / "manifest.json").unlink()
