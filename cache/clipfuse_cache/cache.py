@@ -38,8 +38,10 @@ class FeatureCache:
         return read_samples(self.root / "samples.h5")
 
     def write_samples(self, samples: Samples) -> None:
-        """Replace the samples atomically."""
-        remove_stale_temporaries(self.root)
+        """Replace the samples atomically. What dead writers left goes first, of complete tables, too: those may never
+        be written again."""
+        for folder in (self.root, *(self.root / "tables").glob("*")):
+            remove_stale_temporaries(folder)
         write_samples(self.root / "samples.h5", samples)
 
     def tables(self) -> list[FeatureTable]:

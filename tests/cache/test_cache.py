@@ -116,6 +116,16 @@ def test_samples_round_trip_and_leftovers_go(toy, cache):
     assert [path.name for path in cache.root.iterdir()] == ["samples.h5"]
 
 
+def test_leftovers_beside_a_complete_table_go(toy, cache):
+    texts = toy.inputs(8)
+    folder = cache.root / "tables" / "toy"
+    toy.extract(folder, texts)
+    leftover = folder / f".plan.json.{'0a' * 8}.tmp"
+    leftover.write_bytes(b"{")
+    cache.write_samples(toy.samples(texts))
+    assert not leftover.exists() and (folder / "manifest.json").exists()
+
+
 def test_the_package_needs_neither_torch_nor_clipfuse(toy, cache):
     folder = fill(toy, cache, toy.inputs(6), toy.description())
     code = (

@@ -102,6 +102,19 @@ def chunk_that_is_not_there(file, at, _outside):
     _bomb(file, at["json"], file[at["json"]][()], filled=False)
 
 
+def chunk_shorter_than_it_says(file, at, _outside):
+    """A quarter of a gigabyte by its settings, a few bytes in the file; they pass for right because the checksum is
+    marked as left out."""
+    values = file[at["json"]][()]
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_chunk((BOMB_BYTES,))
+    settings.set_fletcher32()
+    del file[at["json"]]
+    space = h5py.h5s.create_simple(values.shape, (h5py.h5s.UNLIMITED,))
+    made = h5py.h5d.create(file.id, at["json"].encode(), h5py.h5t.NATIVE_UINT8, space, settings)
+    made.write_direct_chunk((0,), values.tobytes(), filter_mask=1)
+
+
 def compressed(file, at, _outside):
     _replace(file, at["values"], file[at["values"]][()], compression="gzip")
 
@@ -228,6 +241,7 @@ CASES = {
         huge_json,
         bomb_in_a_chunk,
         chunk_that_is_not_there,
+        chunk_shorter_than_it_says,
         compressed,
         shuffled_and_packed,
         variable_length_ids,
