@@ -164,17 +164,20 @@ def read_json(path: Path) -> Any:
     """A JSON file's value, or None where there is no such file.
 
     Raises:
-        CacheCorrupt: it is not JSON.
+        CacheCorrupt: it is not JSON, or null.
         CacheError: it can't be read.
     """
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
         raise CacheCorrupt(f"{path}: not JSON", _FIX) from error
     except OSError as error:
         raise CacheError(f"can't read {path}: {error.strerror or error}") from error
+    if value is None:  # not to be taken for a file that is not there: another process may write it at any moment
+        raise CacheCorrupt(f"{path}: holds null", _FIX)
+    return value
 
 
 _TYPES = {"int": int, "str": str, "bool": bool, "Mapping[str, Any]": dict, "Mapping[str, int]": dict}
@@ -189,7 +192,7 @@ def _write(path: Path, kind: str, value: dict[str, Any], *, replace: bool = True
 
 def _read(path: Path, expected: str) -> dict[str, Any] | None:
     value = read_json(path)
-    if value is None and not path.exists():
+    if value is None:
         return None
     if not isinstance(value, dict):
         raise CacheCorrupt(f"{path}: expected a JSON object", _FIX)

@@ -27,7 +27,7 @@ from clipfuse.errors import DiskFull
 from clipfuse.extract import ExtractOptions
 from clipfuse.extract import extract as run_extract
 from clipfuse.machine import library_versions
-from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
+from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, load_encoders, small_png
 from clipfuse_cache import CacheCorrupt, FeatureCache, FeatureTable, hdf5
 from clipfuse_cache.hdf5 import SEAL_BYTES
 from clipfuse_cache.manifest import read_manifest, read_plan
@@ -42,7 +42,7 @@ def _warm_up():
     decode_picture(small_png(0))
     Image.init()
     library_versions()
-    for encoder in FakeFactory(modalities=("text",)).load("cpu", ["text"]):
+    for encoder in load_encoders(FakeFactory(modalities=("text",))):
         encoder.encode(encoder.collate([encoder.prepare("a caption")]))
     hdf5.build({"a": 1}, {"b": np.zeros(1)})
 
@@ -58,7 +58,7 @@ def extract(root):
     captions = {name: None if name == "p4" else f"caption of {name}" for name in images.files}
     cache = FeatureCache(Path(root))
     factory = FakeFactory(dim=16, batch_effect=0.1)
-    options = ExtractOptions(shard_rows=8, batch_size=3, workers=2)
+    options = ExtractOptions(shard_rows=8, batch_size=3, threads=2)
     report = run_extract([factory], fake_dataset(images, captions), cache, options)
     write_ledger(cache.ledger, report.ledger)
 

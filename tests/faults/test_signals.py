@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nursery import contents
 
-EXTRACT = ("extract", "texts.csv", "--shard-rows", "6", "--workers", "2")
+EXTRACT = ("extract", "texts.csv", "--shard-rows", "6", "--threads", "2")
 SIGNALS = {
     signal.SIGINT: (130, "clipfuse: interrupted; what is complete is kept\n"),
     signal.SIGTERM: (143, "clipfuse: terminated; what is complete is kept\n"),
