@@ -33,6 +33,11 @@ def test_extract_says_what_it_did_and_does_nothing_twice(project):
     assert "rows/s" in first.stderr and "60 rows in" in first.stderr
     assert "nothing to do: every row is there already" in second.stderr
     ledger = [json.loads(line) for line in (project.folder / "features/photos/ledger.jsonl").read_text().splitlines()]
+    note = ledger.pop()
+    assert (note["part"], note["note"]) == ("text", "truncated")
+    assert (
+        f"{note['rows']} captions truncated" in first.stderr and f"{note['rows']} captions truncated" in second.stderr
+    )
     assert len(ledger) == 8
     assert all(entry["reason"] and entry["file"] == "photos.csv" and entry["line"] > 1 for entry in ledger)
 
@@ -150,7 +155,7 @@ def test_encoders(project):
     said = project.run("encoders")
     assert "mini" in said.stdout and "clip:ViT-L-14-quickgelu/openai" in said.stdout
     listed = json.loads(project.run("encoders", "--json").stdout)
-    assert [row["name"] for row in listed["encoders"]] == ["mini"]
+    assert listed["encoders"][0]["name"] == "mini"
     assert "clip:MODEL/TAG" in listed["forms"]
 
 

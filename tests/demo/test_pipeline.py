@@ -21,7 +21,9 @@ def test_six_models_are_trained_and_compared(demo):
     assert result.group.rows == {"train": 105, "validation": 15, "test": 30}
     assert len(list_runs(folder / "runs")) == 6
     assert {entry.part for entry in result.ledger} == {"image", "text"}
-    assert (folder / "features/scenes/ledger.jsonl").read_text().count("\n") == len(result.ledger) == 13
+    lines = (folder / "features/scenes/ledger.jsonl").read_text().splitlines()
+    assert sum('"reason"' in line for line in lines) == len(result.ledger) == 13
+    assert len(lines) == 14 and '"truncated"' in lines[-1]
     assert ("drawing scenes", 0, 0) in seen
 
 
