@@ -20,6 +20,9 @@ from clipfuse_cache.fingerprint import NO_DIGEST
 TOKENS_OF_A_ROW = 32
 """A batch of captions holds as many tokens, padding included, as ``batch_size`` captions of this length."""
 
+CAPTION_BATCHES = 8
+"""A task prepares as many captions as this many batches have: enough to sort, few enough to encode beside it."""
+
 NOT_FINITE = "its features are not finite"
 
 TableKey = tuple[int, str]
@@ -106,17 +109,19 @@ class ShardWork:
         self._tasks_left = 0
 
     def tasks(self, batch_size: int) -> Iterator[Callable[[], list[Batch]]]:
-        """What is to be run in threads. Pictures come ``batch_size`` at a time; captions are small, and all of a
-        shard's are prepared before they are batched by their length."""
+        """What is to be run in threads: a batch of pictures each, or some batches of captions of like length."""
         inputs = self._distinct_inputs()
-        if self._jobs[0].encoder.spec.modality == "text":
-            self._tasks_left = 1
-            yield lambda: self._prepare_captions(inputs, batch_size * TOKENS_OF_A_ROW)
-            return
-        chunks = [inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size)] or [[]]
+        text = self._jobs[0].encoder.spec.modality == "text"
+        size = batch_size * CAPTION_BATCHES if text else batch_size
+        if text:  # by characters, which are known; within a task they will be sorted by tokens
+            inputs.sort(key=lambda places: (len(self._caption(places)), self._digests[self.rows[places[0]]]))
+        chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)] or [[]]
         self._tasks_left = len(chunks)
         for chunk in chunks:
-            yield lambda chunk=chunk: self._prepare_pictures(chunk)  # type: ignore[misc]
+            if text:
+                yield lambda chunk=chunk: self._prepare_captions(chunk, batch_size * TOKENS_OF_A_ROW)  # type: ignore[misc]
+            else:
+                yield lambda chunk=chunk: self._prepare_pictures(chunk)  # type: ignore[misc]
 
     def take(self, batch: Batch, found: Mapping[str, NDArray[np.float32]]) -> None:
         """Note one forward pass's features: output -> (inputs, tokens, dim).
@@ -180,12 +185,15 @@ class ShardWork:
                 self._prepare(job, places, picture.image, picture.treatments, kept[job])
         return [self._batch(job, ready) for job, ready in kept.items() if ready]
 
+    def _caption(self, places: list[int]) -> str:
+        return self._dataset.captions[self.rows[places[0]]] or ""
+
     def _prepare_captions(self, inputs: list[list[int]], most_tokens: int) -> list[Batch]:
         batches = []
         for job in self.jobs:
             kept: list[tuple[list[int], Prepared]] = []
             for places in inputs:
-                self._prepare(job, places, self._dataset.captions[self.rows[places[0]]], (), kept)
+                self._prepare(job, places, self._caption(places), (), kept)
             # captions of like length together: less padding
             kept.sort(key=lambda each: (each[1].length, self._digests[self.rows[each[0][0]]]))
             batch: list[tuple[list[int], Prepared]] = []

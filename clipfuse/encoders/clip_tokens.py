@@ -42,9 +42,14 @@ def _transformers(tokenizer: Any, context: int) -> Callable[[str], Tokens]:
     # a tokenizer keeps its truncation as a state, so what is never cut needs one of its own: two threads may be in here
     whole = copy.deepcopy(tokenizer.tokenizer)
     special = tokenizer.tokenizer_mode != "clips"  # which puts in three of open_clip's own
+    padding = tokenizer.tokenizer.pad_token_id
+    if padding in {tokenizer.tokenizer.eos_token_id, tokenizer.tokenizer.sep_token_id}:
+        padding = None  # a caption's own end looks the same
 
     def tokenize(caption: str) -> Tokens:
         ids: list[int] = tokenizer([caption], context_length=context)[0].tolist()
+        if padding is not None and ids[-1] == padding:  # most captions; the rest is worth a second look
+            return Tokens(ids, next(n for n in range(len(ids), 0, -1) if ids[n - 1] != padding), cut=False)
         found = whole(tokenizer.clean_fn(caption), add_special_tokens=special, verbose=False)["input_ids"]
         length = len(found) + (0 if special else 3)
         return Tokens(ids, min(length, context), length > context)
