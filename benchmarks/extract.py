@@ -93,7 +93,7 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
     rates = {what: count / statistics.median(seconds) for what, seconds in times.items()}
     limit = 1 / (1 / rates["decode"] + 1 / rates["forward"])
     return {
-        "encoder": name if len(name) < 30 else "…" + name[-28:],
+        "encoder": Path(name).name if "/" in name and ":" in name else name,  # a folder's name, and not where it is
         "reads": encoder.spec.modality,
         "inputs": count,
         "decode/s": rates["decode"],
