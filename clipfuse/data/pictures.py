@@ -129,7 +129,8 @@ def _is_animated(picture: ImageFile.ImageFile, data: bytes) -> bool:
             return bool(Image.open(io.BytesIO(data), formats=("GIF",)).is_animated)  # type: ignore[attr-defined]
         except Exception:
             return False
-    return bool(getattr(picture, "is_animated", False))
+    # the other pictures of an MPO are previews that most telephones write: no word about them
+    return picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
 
 
 def _decode(data: bytes) -> Picture:

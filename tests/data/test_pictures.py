@@ -66,6 +66,7 @@ def test_jpeg_gif_and_mpo():
         assert np.abs(pixels(data)[0, 0].astype(int) - RED).max() < 30
     both = save(colours(), "MPO", save_all=True, append_images=[Image.new("RGB", (6, 4))])
     assert pixels(both).shape == (4, 6, 3)
+    assert decode_picture(both).treatments == ()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
