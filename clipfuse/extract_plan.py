@@ -168,7 +168,8 @@ def settle_batch_sizes(
             those = [one for one in those if not writers[one].resumes]
             if options.device != "cpu":
                 ahead = (options.threads or cpu_count()) + READ_AHEAD
-                sizes = [largest_batch(encoders[one], options.device, ahead) for one in those]
+                distinct = {id(encoders[one]): encoders[one] for one in those}
+                sizes = [largest_batch(encoder, options.device, ahead) for encoder in distinct.values()]
             else:
                 sizes = [default_batch_size(one.spec.pixels) for one in those]
             size = min(sizes, default=1)

@@ -12,7 +12,7 @@ from clipfuse.encoders import EncoderFactory, find_encoder
 from clipfuse.errors import ConfigError
 from clipfuse.extract import extract
 from clipfuse.extract_plan import ExtractOptions
-from clipfuse.inputs import Progress
+from clipfuse.inputs import Progress, cpu_count
 from clipfuse_cache import FeatureCache, Share
 
 
@@ -52,7 +52,8 @@ class ExtractRequest:
 
 
 def extract_share(request: ExtractRequest, share: Share, progress: Progress) -> None:
-    """Make one share of the shards; raises as :func:`clipfuse.extract.extract` does."""
-    options = replace(request.options, share=share)
+    """Make one share of the shards, beside others on this machine; raises as :func:`clipfuse.extract.extract` does."""
+    threads = request.options.threads or max(1, cpu_count() // share.count)
+    options = replace(request.options, share=share, threads=threads)
     factories: Sequence[EncoderFactory] = request.find_encoders()
     extract(factories, concatenate(request.load_datasets()), FeatureCache(request.cache), options, progress)

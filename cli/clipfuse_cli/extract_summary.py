@@ -36,12 +36,10 @@ def show_tables(report: ExtractReport) -> None:
     encoded = max(table.encoded for table in report.tables)
     if encoded == 0:
         note("nothing to do: every row is there already")
-    elif report.stages:
+    else:
         seconds = report.encode_seconds
-        note(
-            f"{encoded:,} rows in {seconds:.1f} s ({encoded / seconds:,.0f} rows/s), "
-            f"weights loaded in {report.load_seconds:.1f} s"
-        )
+        loaded = f", weights loaded in {report.load_seconds:.1f} s" if report.stages else ""
+        note(f"{encoded:,} rows in {seconds:.1f} s ({encoded / seconds:,.0f} rows/s){loaded}")
     show_stages(report)
     for done in report.notes:
         note(str(done))
