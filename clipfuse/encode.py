@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 from clipfuse.data.dataset import Dataset
@@ -65,7 +65,11 @@ def encode_pass(
             rows = writer.rows_of(writer.plan.first_shard + number)
             work = ShardWork(number, rows, missing, jobs, dataset, digests)
             for task in work.tasks(writer.plan.batch_size):
-                yield lambda work=work, task=task: (work, task())  # type: ignore[misc]
+                yield lambda work=work, task=task: (work, prepared(task))  # type: ignore[misc]
+
+    def prepared(task: Callable[[], list[Batch]]) -> list[Batch]:
+        with _memory_advice(f"preparing {kind}", writer.plan.batch_size, device):
+            return task()
 
     def encode() -> Iterator[Callable[[], _Encoded]]:
         for work, batches in _results(readers, prepare(), threads + 2, clock):
@@ -119,18 +123,23 @@ def _shards_to_do(jobs: Sequence[EncodeJob], share: Share | None) -> dict[int, l
 def _encode(job: EncodeJob, batch: Batch, device: str, clock: StageClock) -> Mapping[str, Any]:
     """One forward pass: output -> (inputs, tokens, dim) float32 arrays."""
     faults.point("encode")
+    planned = next(iter(job.writers.values())).plan.batch_size
+    with _memory_advice(f"encoding with {job.encoder.spec.name}", planned, device), clock.encoding_now():
+        return {output: features.numpy() for output, features in job.encoder.encode(batch.prepared).items()}
+
+
+@contextmanager
+def _memory_advice(what: str, planned: int, device: str) -> Iterator[None]:
+    """Says what to change where memory runs out in the block."""
     try:
-        with clock.encoding_now():
-            return {output: features.numpy() for output, features in job.encoder.encode(batch.prepared).items()}
+        yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        name, planned = job.encoder.spec.name, next(iter(job.writers.values())).plan.batch_size
+        smaller = f"--batch-size {max(1, planned // 2)}, or fewer --threads" if planned > 1 else "fewer --threads"
         raise EncoderError(
-            f"{name} ran out of memory on {device} with a batch of {len(batch.inputs)} (planned: {planned})",
-            f"Run the same command with --batch-size {max(1, planned // 2)}; finished shards are kept"
-            if planned > 1
-            else "A batch of one does not fit: choose a smaller encoder or another --device",
+            f"memory ran out while {what} on {device}, in batches of {planned}",
+            f"Run the same command with {smaller}; finished shards are kept",
         ) from error
 
 

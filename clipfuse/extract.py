@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from clipfuse.data.dataset import Dataset
@@ -17,6 +17,7 @@ from clipfuse.extract_plan import (
     group_jobs,
     load_encoders,
     open_writers,
+    rows_to_make,
     settle_batch_sizes,
     wanted_streams,
     with_missing_shards,
@@ -36,7 +37,7 @@ def extract(
     cache: FeatureCache,
     options: ExtractOptions,
     progress: Progress = no_progress,
-    make_shards: Callable[[], None] | None = None,
+    make_shards: Callable[[], Mapping[Modality, StageClock]] | None = None,
 ) -> ExtractReport:
     """Make a feature table complete for ``dataset`` for every output of every encoder.
 
@@ -44,8 +45,8 @@ def extract(
     are loaded. Killed at any moment and called again, it goes on and ends with the same bytes. Encoders of one
     modality share one pass of reading and decoding.
 
-    ``make_shards``, where there is something to do, makes the shards in other processes (see ``run_shares``); what
-    these leave is made here.
+    ``make_shards``, where there is something to do, makes the shards in other processes and says where their time went
+    (see ``run_shares``); what these leave is made here.
 
     Raises:
         DataError: the data set has nothing that any of the encoders reads, or a picture that was there is gone.
@@ -66,13 +67,18 @@ def extract(
     cache.write_samples(samples)
 
     tables = complete_tables(cache, streams, samples.ids, digests, options.storage)
-    elsewhere = 0.0
+    elsewhere, stages = 0.0, dict[Modality, StageClock]()
     todo = [one for one in streams if one not in tables]
     writers = open_writers(todo, cache, samples.ids, digests, options)
     lacking = with_missing_shards(writers, options.share)
+    made = rows_to_make(lacking, options.share)
     if lacking and make_shards is not None:
+        if options.device == "cpu":  # what is settled here binds the others; a GPU's batch size only they can find
+            settle_batch_sizes(lacking, {}, options)
+            for writer in lacking.values():
+                writer.begin()
         started = time.perf_counter()
-        make_shards()
+        stages |= make_shards()
         elsewhere = time.perf_counter() - started
         writers = open_writers(todo, cache, samples.ids, digests, options)
         lacking = with_missing_shards(writers, options.share)
@@ -84,7 +90,6 @@ def extract(
     settle_batch_sizes(lacking, encoders, options)
     for writer in writers.values():
         writer.begin()
-    stages: dict[Modality, StageClock] = {}
     shards = sum(len(writer.missing(options.share)) for writer in lacking.values())
     for modality, jobs in group_jobs(lacking, encoders):
         encode_pass(
@@ -101,7 +106,7 @@ def extract(
     if options.share is None:
         for one, writer in writers.items():
             table = writer.commit()
-            done[one] = TableReport(table, len(samples), writer.new_rows, writer.stale, 0, writer.damaged)
+            done[one] = TableReport(table, len(samples), made.get(one, 0), writer.stale, 0, writer.damaged)
     encode_seconds = elsewhere + time.perf_counter() - started
 
     in_cache = cache.tables()

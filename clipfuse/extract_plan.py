@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Storage
+from clipfuse.errors import ConfigError
 from clipfuse.inputs import Progress, cpu_count
 from clipfuse.machine import device_name, library_versions
 from clipfuse.precision import settle_precision
@@ -70,8 +71,20 @@ def wanted_streams(
     cache: FeatureCache,
     options: ExtractOptions,
 ) -> list[WantedStream]:
-    """Every output that has something to read; an encoder that is asked for under two names counts once."""
+    """Every output that has something to read; an encoder that is asked for under two names counts once.
+
+    Raises:
+        ConfigError: a view of something that none of the encoders reads.
+    """
     rows = {modality: len({*those} - {NO_DIGEST}) for modality, those in digests.items()}
+    readable = {spec.modality for factory in factories for spec in factory.specs}
+    useless = next((view for view in options.views if view.modality not in readable), None)
+    if useless is not None:
+        inputs = "pictures" if useless.modality == "image" else "captions"
+        raise ConfigError(
+            f"view {useless.name} changes {inputs}, which none of these encoders reads",
+            f"Leave that --view out, or add an encoder of {inputs}",
+        )
     found: dict[str, WantedStream] = {}
     for factory in factories:
         specs = [spec for spec in factory.specs if rows[spec.modality]]
@@ -138,6 +151,11 @@ def with_missing_shards(
     return {one: writer for one, writer in writers.items() if writer.missing(share)}
 
 
+def rows_to_make(writers: Mapping[WantedStream, TableWriter], share: Share | None) -> dict[WantedStream, int]:
+    """How many rows the missing shards of each table have, in this share of the work."""
+    return {one: sum(len(writer.rows_of(index)) for index in writer.missing(share)) for one, writer in writers.items()}
+
+
 def load_encoders(
     writers: Mapping[WantedStream, TableWriter], options: ExtractOptions, progress: Progress
 ) -> dict[WantedStream, Encoder]:
@@ -167,7 +185,9 @@ def settle_batch_sizes(
         else:
             those = [one for one in those if not writers[one].resumes]
             if options.device != "cpu":
-                ahead = (options.threads or cpu_count()) + READ_AHEAD
+                # each task prepares a batch for every encoder and view
+                jobs = len({(one.base, one.view) for one in those})
+                ahead = ((options.threads or cpu_count()) + READ_AHEAD) * jobs
                 distinct = {id(encoders[one]): encoders[one] for one in those}
                 sizes = [largest_batch(encoder, options.device, ahead) for encoder in distinct.values()]
             else:

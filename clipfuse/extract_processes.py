@@ -14,16 +14,17 @@ from clipfuse.errors import ClipfuseError, EncoderError
 from clipfuse.inputs import Progress
 from clipfuse_cache import Share
 
-ShareTask = Callable[[Share, Progress], object]
-"""Encodes one share; has to be picklable: a partial of a function of a module, with the settings that it needs."""
+ShareTask = Callable[[Share, Progress], Any]
+"""Encodes one share; it and what it returns have to be picklable: a partial of a function of a module, with the
+settings that it needs."""
 
 _POLL_SECONDS = 0.2
 _PROGRESS_EVERY = 0.2
 
 
-def run_shares(task: ShareTask, count: int, progress: Progress) -> None:
-    """Run ``task`` for each of ``count`` shares in a fresh process of its own, which sees one GPU where there are
-    several. Returns when all are through; then the tables can be completed.
+def run_shares(task: ShareTask, count: int, progress: Progress, *, on_gpus: bool) -> list[Any]:
+    """Run ``task`` for each of ``count`` shares in a fresh process of its own, which sees one of the GPUs where it is
+    to run ``on_gpus``. Returns what the tasks returned when all are through; then the tables can be completed.
 
     Raises:
         ClipfuseError: what the first process that failed had raised; the others are ended, finished shards are kept.
@@ -32,25 +33,26 @@ def run_shares(task: ShareTask, count: int, progress: Progress) -> None:
     context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state, and threads' locks
     messages: Queue[Any] = context.Queue()
     processes = [
-        context.Process(target=_work, args=(task, Share(index, count), messages), daemon=True) for index in range(count)
+        context.Process(target=_work, args=(task, Share(index, count), messages, on_gpus), daemon=True)
+        for index in range(count)
     ]
     states: dict[int, tuple[str, int, int]] = {}
+    results: dict[int, Any] = {}
     try:
         for process in processes:
             process.start()
-        left = set(range(count))
-        while left:
+        while len(results) < count:
             # what a process said before it ended is in the queue before it is seen to have ended
-            ended = {index for index in left if not processes[index].is_alive()}
-            for index, message in _received(messages):
-                if isinstance(message, Exception):
+            ended = {index for index in range(count) if not processes[index].is_alive()}
+            for index, kind, message in _received(messages):
+                if kind == "error":
                     raise message
-                if message is None:
-                    left.discard(index)
+                if kind == "result":
+                    results[index] = message
                 else:
                     states[index] = message
                     _show(states, progress)
-            died = ended & left
+            died = ended - results.keys()
             if died:
                 index = min(died)
                 raise EncoderError(
@@ -65,6 +67,7 @@ def run_shares(task: ShareTask, count: int, progress: Progress) -> None:
             if process.pid is not None:
                 process.join()
         messages.close()
+    return [results[index] for index in range(count)]
 
 
 def visible_gpu(index: int, visible: str | None) -> str:
@@ -73,11 +76,11 @@ def visible_gpu(index: int, visible: str | None) -> str:
     return visible.split(",")[index].strip() if visible else str(index)
 
 
-def _received(messages: Queue[Any]) -> list[tuple[int, Any]]:
+def _received(messages: Queue[Any]) -> list[tuple[int, str, Any]]:
     """What has come, after waiting a moment for the first."""
     from queue import Empty
 
-    found: list[tuple[int, Any]] = []
+    found: list[tuple[int, str, Any]] = []
     try:
         found.append(messages.get(timeout=_POLL_SECONDS))
         while True:
@@ -93,9 +96,10 @@ def _show(states: dict[int, tuple[str, int, int]], progress: Progress) -> None:
     progress(label, sum(state[1] for state in those), sum(state[2] for state in those))
 
 
-def _work(task: ShareTask, share: Share, messages: Queue[Any]) -> None:
+def _work(task: ShareTask, share: Share, messages: Queue[Any], on_gpus: bool) -> None:  # noqa: FBT001
     """Runs in the new process."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(share.index, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if on_gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(share.index, os.environ.get("CUDA_VISIBLE_DEVICES"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it too, and ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -107,15 +111,15 @@ def _work(task: ShareTask, share: Share, messages: Queue[Any]) -> None:
         now = time.monotonic()
         if now - told[0] >= _PROGRESS_EVERY or done == total:
             told[0] = now
-            messages.put((share.index, (label, done, total)))
+            messages.put((share.index, "progress", (label, done, total)))
 
     try:
-        task(share, progress)
+        result = task(share, progress)
     except Exception as error:
         known = error if isinstance(error, ClipfuseError) else RuntimeError(f"{type(error).__name__}: {error}")
-        messages.put((share.index, known))
+        messages.put((share.index, "error", known))
     else:
-        messages.put((share.index, None))
+        messages.put((share.index, "result", result))
     messages.close()
     messages.join_thread()
 

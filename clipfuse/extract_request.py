@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clipfuse.config import TableConfig
 from clipfuse.data import Dataset, concatenate, load_dataset
-from clipfuse.encoders import EncoderFactory, find_encoder
+from clipfuse.encoders import EncoderFactory, Modality, find_encoder
 from clipfuse.errors import ConfigError
 from clipfuse.extract import extract
 from clipfuse.extract_plan import ExtractOptions
+from clipfuse.extract_processes import run_shares
 from clipfuse.inputs import Progress, cpu_count
+from clipfuse.machine import gpu_count
+from clipfuse.stage_clock import StageClock
 from clipfuse_cache import FeatureCache, Share
 
 
@@ -51,9 +55,27 @@ class ExtractRequest:
         return [load_dataset(table) for table in self.tables]
 
 
-def extract_share(request: ExtractRequest, share: Share, progress: Progress) -> None:
+Seconds = tuple[float, float, float, float]
+
+
+def extract_in_processes(request: ExtractRequest, count: int, progress: Progress) -> dict[Modality, StageClock]:
+    """Make the shards in ``count`` processes of this machine, on a GPU each where that is the device; says where the
+    time of all of them went. Raises ConfigError where there are fewer GPUs, and as ``run_shares`` does."""
+    on_gpus = request.options.device != "cpu"
+    if on_gpus and count > gpu_count():
+        raise ConfigError(f"--processes {count}, and there are {gpu_count()} GPUs", f"Write --processes {gpu_count()}")
+    clocks: dict[Modality, StageClock] = {}
+    for seconds in run_shares(functools.partial(extract_share, request), count, progress, on_gpus=on_gpus):
+        for modality, those in seconds.items():
+            clocks.setdefault(modality, StageClock()).add(those)
+    return clocks
+
+
+def extract_share(request: ExtractRequest, share: Share, progress: Progress) -> dict[Modality, Seconds]:
     """Make one share of the shards, beside others on this machine; raises as :func:`clipfuse.extract.extract` does."""
     threads = request.options.threads or max(1, cpu_count() // share.count)
     options = replace(request.options, share=share, threads=threads)
     factories: Sequence[EncoderFactory] = request.find_encoders()
-    extract(factories, concatenate(request.load_datasets()), FeatureCache(request.cache), options, progress)
+    dataset = concatenate(request.load_datasets())
+    report = extract(factories, dataset, FeatureCache(request.cache), options, progress)
+    return {modality: clock.seconds() for modality, clock in report.stages.items()}

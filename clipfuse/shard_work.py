@@ -15,7 +15,7 @@ from clipfuse.encoders import Encoder, EncoderSpec, Prepared
 from clipfuse.errors import DataError, EncoderError
 from clipfuse.views import View
 from clipfuse_cache import Shard, TableWriter
-from clipfuse_cache.fingerprint import NO_DIGEST
+from clipfuse_cache.fingerprint import NO_DIGEST, input_digest
 
 TOKENS_OF_A_ROW = 32
 """A batch of captions holds as many tokens, padding included, as ``batch_size`` captions of this length."""
@@ -24,6 +24,8 @@ CAPTION_BATCHES = 8
 """A task prepares as many captions as this many batches have: enough to sort, few enough to encode beside it."""
 
 NOT_FINITE = "its features are not finite"
+
+_AGAIN = "Run the same command again; finished shards are kept"
 
 TableKey = tuple[int, str]
 """(number of the job, output)."""
@@ -177,7 +179,7 @@ class ShardWork:
         kept: dict[int, list[tuple[list[int], Prepared]]] = {job: [] for job in self.jobs}
         for places in inputs:
             try:
-                picture = decode_picture(_read_again(self._dataset, self.rows[places[0]]))
+                picture = decode_picture(self._read_again(self.rows[places[0]]))
             except PictureError as error:
                 self._fail(places, str(error))
                 continue
@@ -219,6 +221,8 @@ class ShardWork:
         try:
             seen = item if view is None else view.apply(item, self._digests[self.rows[places[0]]])
             prepared = self._jobs[job].encoder.prepare(seen)
+        except MemoryError:
+            raise  # the machine's trouble and not the row's
         except Exception as error:  # a library's transform or tokenizer: one odd row never ends a run
             self._fail(places, f"can't be prepared ({error or type(error).__name__})", job)
             return
@@ -238,16 +242,18 @@ class ShardWork:
             if job is None or number == job:
                 part.failures |= dict.fromkeys(places, reason)
 
-
-def _read_again(dataset: Dataset, row: int) -> bytes:
-    """A picture that was there when its digest was taken. A failure now is the disk's and not the row's: noted as
-    the row's it would stay, because a table is never made again for the same input."""
-    picture = dataset.images[row]
-    assert picture is not None
-    try:
-        return picture.read()
-    except OSError as error:
-        raise DataError(
-            f"{picture.key} ({dataset.ids[row]}) could be read before and can't be now ({error.strerror or error})",
-            "Run the same command again; finished shards are kept",
-        ) from error
+    def _read_again(self, row: int) -> bytes:
+        """A picture that was there when its digest was taken. A failure now is the disk's and not the row's, and other
+        bytes are another row's: noted under that digest either would stay, because a table is never made again for the
+        same input."""
+        picture, name = self._dataset.images[row], self._dataset.ids[row]
+        assert picture is not None
+        try:
+            data = picture.read()
+        except OSError as error:
+            raise DataError(
+                f"{picture.key} ({name}) could be read before and can't be now ({error.strerror or error})", _AGAIN
+            ) from error
+        if input_digest(data) != self._digests[row]:
+            raise DataError(f"{picture.key} ({name}) has changed since this extraction began", _AGAIN)
+        return data

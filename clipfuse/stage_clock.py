@@ -42,6 +42,16 @@ class StageClock:
             return "encoder"
         return "inputs" if self.inputs >= self.disk else "disk"
 
+    def seconds(self) -> tuple[float, float, float, float]:
+        """(total, encoding, inputs, disk): what another process can be told."""
+        return self.total, self.encoding, self.inputs, self.disk
+
+    def add(self, seconds: tuple[float, float, float, float]) -> None:
+        """Add what another process was told by :meth:`seconds`: shares are then of all processes' time."""
+        self.total, self.encoding, self.inputs, self.disk = (
+            mine + theirs for mine, theirs in zip(self.seconds(), seconds, strict=True)
+        )
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """A pass is under way."""

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from clipfuse.errors import ConfigError
 from clipfuse_cache import Share
 
-LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
-"""Variables that launchers set for each process: its number and how many there are."""
+LAUNCHERS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
+"""Variables that launchers set for each process: its number and how many there are. Not SLURM_NTASKS, which is set in
+a batch script too, where nothing is shared out yet."""
 
 
 def worker_share(index: int | None, count: int | None, environment: Mapping[str, str]) -> tuple[Share | None, str]:

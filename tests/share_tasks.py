@@ -12,6 +12,7 @@ def note_share(folder, share, progress):
     progress("work", share.index + 1, 2)
     gpus = os.environ["CUDA_VISIBLE_DEVICES"]
     (folder / str(share.index)).write_text(f"{share.count} {gpus} {os.getpid()}")
+    return f"share {share.index}"
 
 
 def fail_second(folder, share, progress):

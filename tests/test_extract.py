@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from clipfuse.encoders import find_encoder
-from clipfuse.errors import CacheError, DataError, EncoderError
+from clipfuse.errors import CacheError, ConfigError, DataError, EncoderError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, load_encoders, small_png
 from clipfuse_cache import FeatureCache
@@ -512,7 +512,7 @@ def test_an_encoder_that_breaks_ends_the_run_and_not_its_shards(cache):
 def test_out_of_memory_says_what_to_change_and_can_be_gone_on_from(error, cache, monkeypatch):
     monkeypatch.setattr(Breaks, "error", error)
     _, dataset = make(40)
-    with pytest.raises(EncoderError, match=r"ran out of memory.*--batch-size 1; finished shards are kept"):
+    with pytest.raises(EncoderError, match=r"memory ran out while encoding with fake.*--batch-size 1, or fewer"):
         extract([Breaks()], dataset, cache, SMALL)
     kept = {name: data for name, data in files(cache).items() if "shard-" in name}
     assert kept
@@ -582,6 +582,72 @@ def test_what_was_done_to_inputs_is_counted(cache):
     assert again.notes == (note,)
     shorter = replace(dataset, captions=("one two", *dataset.captions[1:]))  # a row is mended
     assert [one.rows for one in extract([FakeFactory(longest=2)], shorter, cache, SMALL).notes] == [17]
+
+
+def test_a_picture_that_changes_meanwhile_is_not_kept_under_its_old_digest(cache):
+    images, dataset = make(20)
+    before = images.files["p17"]
+
+    def progress(label, _done, _total):
+        if label == "loading fake":
+            images.files["p17"] = before[:20]  # somebody is writing it
+
+    with pytest.raises(DataError, match=r"p17 .*has changed since this extraction began"):
+        extract([FakeFactory()], dataset, cache, SMALL, progress)
+    images.files["p17"] = before
+    for one in extract([FakeFactory()], dataset, cache, SMALL).tables:
+        assert one.failed == 0 and features(one.table, dataset.ids)[1].all()
+
+
+def test_no_memory_for_a_picture_is_the_machine_s_trouble(cache, monkeypatch):
+    from clipfuse.data import pictures
+
+    def none_left(*_):
+        raise MemoryError
+
+    _, dataset = make(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "_decode", none_left)
+        patch.setattr(pictures, "_memory_left", lambda: False)
+        with pytest.raises(
+            EncoderError, match=r"memory ran out while preparing pictures.*--batch-size 1, or fewer --thr"
+        ):
+            extract([FakeFactory()], dataset, cache, SMALL)
+        patch.setattr(pictures, "_memory_left", lambda: True)  # then it was what the file claims
+        claims = extract([FakeFactory(name="other")], dataset, cache, SMALL)
+        assert {one.failed for one in claims.tables} == {20, 0}
+    assert {one.failed for one in extract([FakeFactory()], dataset, cache, SMALL).tables} == {0}
+
+
+def test_no_memory_for_a_batch_says_what_to_change(cache):
+    class Large(FakeFactory):
+        def load(self, device, specs, *, compiled=False):
+            encoders = super().load(device, specs, compiled=compiled)
+            for encoder in encoders:
+                encoder.collate = self.collate
+            return encoders
+
+        def collate(self, _items):
+            raise RuntimeError("CUDA error: out of memory")
+
+    with pytest.raises(EncoderError, match="memory ran out while preparing"):
+        extract([Large()], make(20)[1], cache, SMALL)
+
+
+def test_rows_that_an_earlier_run_made_are_not_counted_again(cache):
+    _, dataset = make(40)
+    with armed("rename:shard-000003.h5=error"), pytest.raises(CacheError):
+        extract([FakeFactory()], dataset, cache, SMALL)
+    kept = {folder.name: len(list(folder.glob("shard-*.h5"))) for folder in (cache.root / "tables").glob("*/")}
+    assert any(kept.values())
+    report = extract([FakeFactory()], dataset, cache, SMALL)
+    for one in report.tables:
+        assert one.encoded == 40 - 8 * kept.get(one.table.folder.name, 0)
+
+
+def test_a_view_that_no_encoder_can_use_is_refused(cache):
+    with pytest.raises(ConfigError, match="view louder changes captions, which none of these encoders reads"):
+        extract([FakeFactory(modalities=("image",))], make()[1], cache, replace(SMALL, views=(Louder(),)))
 
 
 @dataclass(frozen=True)

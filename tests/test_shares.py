@@ -108,8 +108,32 @@ def test_processes(tmp_path, whole, monkeypatch):
     import test_shares
 
     root, shown = tmp_path / "shared", []
-    run_shares(functools.partial(test_shares.run_share, root), 2, lambda *state: shown.append(state))
+    run_shares(functools.partial(test_shares.run_share, root), 2, lambda *state: shown.append(state), on_gpus=False)
     factory = encoder()
     extract([factory], make(50), FeatureCache(root), OPTIONS)  # completes the tables
     assert shown and factory.loads == 0
     assert files(root) == whole
+
+
+def test_other_processes_go_by_what_is_settled_here(tmp_path, monkeypatch):
+    """A measurement is made once: what this process finds binds the others, which make none."""
+    from clipfuse import precision
+
+    seconds = {"float32": 1.0, "bfloat16": 0.1}
+    monkeypatch.setattr(precision, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(
+        precision, "_seconds_per_row", lambda _, specs, name: {spec.modality: seconds[name] for spec in specs}
+    )
+    cache, dataset = FeatureCache(tmp_path), make(100)
+    options = replace(OPTIONS, precision="auto", batch_size=None)
+
+    def make_shards():
+        for index in range(2):
+            extract([encoder()], dataset, cache, replace(options, share=Share(index, 2)))
+        return {}
+
+    mine = encoder()
+    report = extract([mine], dataset, cache, options, make_shards=make_shards)
+    assert mine.loads == 0 and {one.encoded for one in report.tables} == {100}
+    assert {table.description.encoder["precision"] for table in cache.tables()} == {"bfloat16"}
+    assert len(list((tmp_path / "tables").glob("*/"))) == 4

@@ -59,3 +59,13 @@ def test_two_passes_add_up(clock):
 
 def test_nothing_ran():
     assert StageClock().busy == 0
+
+
+def test_clocks_of_several_processes_add_up(clock):
+    with clock.running(), clock.encoding_now():
+        clock.pass_time(3)
+    both = StageClock()
+    both.add(clock.seconds())
+    both.add((5, 1, 4, 0))
+    assert both.seconds() == (8, 4, 4, 0)
+    assert both.busy == 0.5 and both.bottleneck == "inputs"

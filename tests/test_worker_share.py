@@ -12,10 +12,15 @@ from clipfuse_cache import Share
     [
         ({}, None, ""),
         ({"RANK": "2", "WORLD_SIZE": "8"}, Share(2, 8), "RANK=2, WORLD_SIZE=8"),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, Share(0, 3), "SLURM_PROCID=0, SLURM_NTASKS=3"),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, None, ""),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "3"}, Share(0, 3), "SLURM_PROCID=0, SLURM_STEP_NUM_TASKS=3"),
+        ({"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, None, ""),
         ({"RANK": "2"}, None, ""),
-        ({"RANK": "first", "WORLD_SIZE": "8", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, Share(1, 2), "SLURM_PROCID=1"),
+        (
+            {"RANK": "first", "WORLD_SIZE": "8", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2"},
+            Share(1, 2),
+            "SLURM_PROCID=1",
+        ),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}, None, ""),  # a batch script, where nothing is shared out yet
         ({"RANK": "8", "WORLD_SIZE": "8"}, None, ""),
     ],
 )

@@ -44,7 +44,7 @@ def extract(
     ] = None,
     storage: Annotated[str | None, typer.Option(help="float16 or float32 on disk.")] = None,
     batch_size: o.BatchSize = None,
-    shard_rows: Annotated[int | None, typer.Option(help="Rows of a shard: what a kill can lose.")] = None,
+    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a shard: what a kill can lose.")] = None,
     threads: o.Threads = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes at work at once; one for each GPU if left out.")
@@ -67,10 +67,10 @@ def extract(
 
     from clipfuse.data import concatenate
     from clipfuse.data.ledger import write_ledger
+    from clipfuse.errors import ConfigError
     from clipfuse.extract import ExtractOptions
     from clipfuse.extract import extract as run_extract
-    from clipfuse.extract_processes import run_shares
-    from clipfuse.extract_request import ExtractRequest, extract_share
+    from clipfuse.extract_request import ExtractRequest, extract_in_processes
     from clipfuse.machine import choose_device, gpu_count
     from clipfuse.project import updated
     from clipfuse.views import parse_views
@@ -113,6 +113,13 @@ def extract(
     )
     stage = config.extract
     share, because = worker_share(worker_index, worker_count, os.environ)
+    if share is not None and (stage.processes or 1) > 1:
+        raise ConfigError(
+            f"--processes {stage.processes} and worker {share.index} of {share.count}: a worker is one process",
+            "Start that many workers on this machine, each with its own --worker-index and CUDA_VISIBLE_DEVICES",
+        )
+    if share is not None and strict:
+        raise ConfigError("one worker can't judge all rows for --strict", "Give --strict to extract after the merge")
     if share is not None and because:
         note(f"worker {share.index} of {share.count} ({because}); --worker-count 1 makes all of it here")
     request = ExtractRequest(
@@ -135,12 +142,13 @@ def extract(
     factories = request.find_encoders()
     datasets = request.load_datasets()
     where = FeatureCache(request.cache)
-    count = stage.processes or (gpu_count() if request.options.device == "cuda" else 1)
+    count = 1
+    if share is None:
+        count = stage.processes or (gpu_count() if request.options.device == "cuda" else 1)
     with progress_bar() as progress:
-        several = count > 1 and share is None
-        run_all = functools.partial(run_shares, functools.partial(extract_share, request), count, progress)
+        others = functools.partial(extract_in_processes, request, count, progress) if count > 1 else None
         options = replace(request.options, share=share)
-        report = run_extract(factories, concatenate(datasets), where, options, progress, run_all if several else None)
+        report = run_extract(factories, concatenate(datasets), where, options, progress, others)
     if share is not None:
         show_share(report, share, where.root)
         return

@@ -67,6 +67,7 @@ def decode_picture(data: bytes) -> Picture:
     taken. Colour profiles are ignored, as they were when the encoders were trained.
 
     Raises:
+        MemoryError: the machine has none left.
         PictureError: empty, truncated, not a picture, an unusual format, more than 100 million pixels, or
             one side more than 1,000 times the other.
     """
@@ -83,10 +84,21 @@ def decode_picture(data: bytes) -> Picture:
         raise PictureError(f"more than {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise PictureError("not a picture of a known format") from error
-    except MemoryError as error:  # nearly always what the file claims, not what the machine has
+    except MemoryError as error:
+        if not _memory_left():
+            raise  # the machine's trouble and not the picture's
         raise PictureError("can't be decoded (it needs too much memory)") from error
     except Exception as error:  # on mangled files Pillow's parsers raise nearly anything
         raise PictureError(f"can't be decoded ({error or type(error).__name__})") from error
+
+
+def _memory_left() -> bool:
+    """Whether there is room for a picture of ordinary claims, so that one that found none claimed too much."""
+    try:
+        bytearray(4 * MAX_PIXELS)
+    except MemoryError:
+        return False
+    return True
 
 
 @functools.cache

@@ -32,17 +32,38 @@ def test_workers_and_merge(cli, captions, tmp_path):
 
 def test_the_environment_is_announced(cli, captions, monkeypatch):
     monkeypatch.setenv("SLURM_PROCID", "1")
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     done = cli(*captions)
-    assert done.stderr.startswith("worker 1 of 2 (SLURM_PROCID=1, SLURM_NTASKS=2); --worker-count 1 makes all")
+    assert done.stderr.startswith("worker 1 of 2 (SLURM_PROCID=1, SLURM_STEP_NUM_TASKS=2); --worker-count 1 makes all")
     whole = cli(*captions, "--worker-count", "1")
     assert "40" in whole.stdout
+
+
+def test_what_a_worker_can_not_do(cli, captions):
+    worker = [*captions, "--worker-index", "0", "--worker-count", "2"]
+    for flags, said in ((["--strict"], "--strict"), (["--processes", "2"], "a worker is one process")):
+        refused = cli(*worker, *flags)
+        assert refused.exit_code == 2 and said in refused.stderr
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    from pathlib import Path
+
+    from clipfuse import extract_request
+    from clipfuse.errors import ConfigError
+    from clipfuse.extract import ExtractOptions
+
+    request = extract_request.ExtractRequest((), ("mini",), Path("nowhere"), ExtractOptions(device="cuda"))
+    monkeypatch.setattr(extract_request, "gpu_count", lambda: 2)
+    with pytest.raises(ConfigError, match="--processes 3, and there are 2 GPUs"):
+        extract_request.extract_in_processes(request, 3, lambda *_: None)
 
 
 def test_processes(cli, captions, tmp_path):
     """The real command in two processes, which find their work by themselves."""
     done = cli(*captions, "--cache", "two", "--processes", "2")
     assert done.exit_code == 0, done.stderr
+    assert "40 rows in" in done.stderr and "captions: the encoder was busy" in done.stderr
     assert cli(*captions, "--cache", "one").exit_code == 0
     assert features(tmp_path / "two") == features(tmp_path / "one")
 

@@ -17,6 +17,10 @@ def merge(path: o.CachePath = None) -> None:
     tables = library(FeatureCache(o.cache_path(o.project(), path)))
     for table in tables:
         shards = table.manifest.shards
-        print(f"{table.description.name}: complete, {table.manifest.rows:,} rows, {len(shards)} shards")
-    if not tables:
+        failed = sum(shard.failed for shard in shards)
+        broken = f", {failed:,} could not be used" if failed else ""
+        print(f"{table.description.name}: complete, {table.manifest.rows:,} rows{broken}, {len(shards)} shards")
+    if tables:
+        note("for the ledger: run clipfuse extract once more, without a worker's number; it finds nothing to encode")
+    else:
         note("nothing to do: no table is unfinished")
