@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 _WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.")
+_DEEPEST = 4  # wrappers in wrappers; a pickle may hold itself
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: how many tensors, numbers and bytes, and the entries that are no tensors and were left out."""
+    """What was written: how many tensors, numbers and bytes, and the entries that are no weights and were left out."""
 
     tensors: int
     parameters: int
@@ -78,32 +79,41 @@ def _load(pickle: Path) -> Any:
 
 
 def _unwrapped(found: Any, pickle: Path) -> Mapping[str, Any]:
-    import torch
-
-    while isinstance(found, Mapping):
-        if any(isinstance(value, torch.Tensor) for value in found.values()):
-            return {str(name): value for name, value in found.items()}
-        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
+    level = _innermost(found)
+    if level is not None:
+        return {str(name): value for name, value in level.items()}
     keys = ", ".join(str(key) for key in list(found)[:5]) if isinstance(found, Mapping) else type(found).__name__
     raise EncoderError(
         f"{pickle} holds no tensors by name ({keys})", f"Expected one of {', '.join(_WRAPPERS)}, or them"
     )
 
 
+def _innermost(found: Any, deep: int = _DEEPEST) -> Mapping[Any, Any] | None:
+    """The first wrapper that holds tensors; ``found`` itself only where none does: counters stand beside wrappers."""
+    import torch
+
+    if not isinstance(found, Mapping) or not deep:
+        return None
+    for key in _WRAPPERS:
+        if (inner := _innermost(found.get(key), deep - 1)) is not None:
+            return inner
+    return found if any(isinstance(value, torch.Tensor) for value in found.values()) else None
+
+
 def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     import torch
 
-    left_out = tuple(name for name, value in found.items() if not isinstance(value, torch.Tensor))
-    kept = {name: value for name, value in found.items() if name not in left_out}
+    kept = {name: (name, value) for name, value in found.items() if isinstance(value, torch.Tensor)}
     for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in kept):
-            kept = {name.removeprefix(prefix): value for name, value in kept.items()}
+        # counters of the wrapper itself, such as n_averaged, have no prefix
+        weights = [name for name, (_, value) in kept.items() if value.numel() > 1]
+        if all(name.startswith(prefix) for name in weights or kept):
+            kept = {name.removeprefix(prefix): one for name, one in kept.items() if name.startswith(prefix)}
+    full = {name for name, _ in kept.values()}
+    left_out = tuple(name for name in found if name not in full)
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
-    for name, value in kept.items():
+    for name, (_, value) in kept.items():
         whole = value.detach().contiguous()
         place = whole.untyped_storage().data_ptr()
         tensors[name] = whole.clone() if place in seen or whole.untyped_storage().nbytes() > whole.nbytes else whole
