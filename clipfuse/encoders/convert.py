@@ -40,14 +40,14 @@ def convert_weights(pickle: Path, target: Path, *, overwrite: bool = False) -> C
 
     Raises:
         ConfigError: ``target`` is there already, or is no name for safetensors.
-        EncoderError: the file can't be read, holds more than tensors, or no tensors.
+        EncoderError: the file can't be read, holds more than tensors, none, or some that safetensors can't hold.
     """
     if target.suffix != ".safetensors":
         raise ConfigError(f"{target} is no name for safetensors", f"Write {target.with_suffix('.safetensors')}")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} is there already", "Name another file, or add --force")
     found = _unwrapped(_load(pickle), pickle)
-    tensors, left_out = _tensors(found)
+    tensors, left_out = _tensors(found, pickle)
     if not tensors:
         raise EncoderError(f"{pickle} holds no tensors", "Name the file of a model's weights")
     size = _save(tensors, target)
@@ -100,7 +100,7 @@ def _innermost(found: Any, deep: int = _DEEPEST) -> Mapping[Any, Any] | None:
     return found if any(isinstance(value, torch.Tensor) for value in found.values()) else None
 
 
-def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def _tensors(found: Mapping[str, Any], pickle: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     import torch
 
     kept = {name: (name, value) for name, value in found.items() if isinstance(value, torch.Tensor)}
@@ -113,12 +113,35 @@ def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], tuple[s
     left_out = tuple(name for name in found if name not in full)
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
-    for name, (_, value) in kept.items():
+    for name, (as_found, value) in kept.items():
+        if kind := _unwritable(value):
+            raise EncoderError(
+                f"{pickle}: {as_found} is {kind}, which clipfuse can't write as safetensors",
+                "Save the model's state_dict as plain dense tensors, for example of float32",
+            )
         whole = value.detach().contiguous()
         place = whole.untyped_storage().data_ptr()
         tensors[name] = whole.clone() if place in seen or whole.untyped_storage().nbytes() > whole.nbytes else whole
         seen.add(place)
     return tensors, left_out
+
+
+def _unwritable(value: torch.Tensor) -> str:
+    """What kind of tensor safetensors has no form for; empty for all that it can hold."""
+    import torch
+    from safetensors.torch import save
+
+    if value.is_quantized:
+        return f"a quantized tensor ({value.dtype})"
+    if value.layout is not torch.strided:
+        return f"a sparse tensor ({value.layout})"
+    if value.is_meta:
+        return "a tensor without numbers (on the meta device)"
+    try:
+        save({"none": torch.empty(0, dtype=value.dtype)})
+    except (KeyError, ValueError):
+        return f"a tensor of {value.dtype}"
+    return ""
 
 
 def _save(tensors: Mapping[str, torch.Tensor], target: Path) -> int:

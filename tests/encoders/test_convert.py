@@ -115,6 +115,24 @@ def test_files_without_tensors(value, tmp_path):
         convert_weights(saved(tmp_path, value), tmp_path / "x.safetensors")
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "a sparse tensor .torch.sparse_coo"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor .torch.sparse_csr"),
+        (lambda: torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8), "a quantized tensor .torch.qint8"),
+        (lambda: torch.ones(2, dtype=torch.complex128), "a tensor of torch.complex128"),
+        (lambda: torch.ones(2, device="meta"), "a tensor without numbers"),
+    ],
+)
+def test_tensors_that_safetensors_can_not_hold_are_named(make, kind, tmp_path):
+    file = saved(tmp_path, {f"module.{name}": value for name, value in (TENSORS | {"odd": make()}).items()})
+    with pytest.raises(EncoderError, match=rf"weights.pt: module.odd is {kind}.*Save the model's state_dict"):
+        convert_weights(file, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_a_wrapper_that_holds_itself_ends(tmp_path):
     value = {}
     value["model"] = value
