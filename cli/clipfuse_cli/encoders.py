@@ -104,6 +104,6 @@ def convert(
     done = convert_weights(pickle, out, overwrite=force)
     if done.left_out:
         shown = ", ".join(done.left_out[:3])
-        note(f"left out, no tensors: {len(done.left_out)} entries ({shown})")
+        note(f"left out, no weights: {len(done.left_out)} entries ({shown})")
     note(f"{done.tensors} tensors, {done.parameters:,} numbers, {done.bytes / 1e6:.1f} MB")
     print(out)

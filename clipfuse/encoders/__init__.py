@@ -76,6 +76,7 @@ def _torchvision(request: Request) -> EncoderFactory:
 
 
 _WEIGHTS = "@"
+_MOST_TOKENS = 256  # 16 x 16 places of a picture: 0.8 MB a row of 768 float32 numbers each
 
 
 def find_encoder(
@@ -87,7 +88,7 @@ def find_encoder(
         name: an alias ("mini"), or BACKEND:MODEL ("clip:ViT-L-14-quickgelu/openai", "timm:local-dir:FOLDER", ...); with
             weights of one's own NAME@PATH.
         precision: what its forward pass is to compute in.
-        tokens: give one more output, "tokens-K": the last layer reduced to so many groups.
+        tokens: give one more output, "tokens-K": the last layer reduced to so many groups, 1 to 256.
         weights: a safetensors file, or a folder that holds the model. The encoder is then called NAME@PATH, which
             finds it again.
 
@@ -100,8 +101,8 @@ def find_encoder(
     if precision not in typing.get_args(Precision):
         known = typing.get_args(Precision)
         raise ConfigError(f"unknown precision {precision!r}", did_you_mean(str(precision), known))
-    if tokens is not None and tokens < 1:
-        raise ConfigError(f"an encoder can't give {tokens} tokens", "Write --tokens 1 or more")
+    if tokens is not None and not 1 <= tokens <= _MOST_TOKENS:
+        raise ConfigError(f"an encoder can't give {tokens} tokens", f"Write --tokens 1 to {_MOST_TOKENS}")
     model, path = (name, str(weights)) if weights is not None else _split(name)
     alias = ALIASES.get(model)
     backend, colon, target = (alias.target if alias else model).partition(":")

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 _WRAPPERS = ("state_dict", "model_state_dict", "state_dict_ema", "model_ema", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.")
+_DEEPEST = 4  # wrappers in wrappers; a pickle may hold itself
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: how many tensors, numbers and bytes, and the entries that are no tensors and were left out."""
+    """What was written: how many tensors, numbers and bytes, and the entries that are no weights and were left out."""
 
     tensors: int
     parameters: int
@@ -39,14 +40,14 @@ def convert_weights(pickle: Path, target: Path, *, overwrite: bool = False) -> C
 
     Raises:
         ConfigError: ``target`` is there already, or is no name for safetensors.
-        EncoderError: the file can't be read, holds more than tensors, or no tensors.
+        EncoderError: the file can't be read, holds more than tensors, none, or some that safetensors can't hold.
     """
     if target.suffix != ".safetensors":
         raise ConfigError(f"{target} is no name for safetensors", f"Write {target.with_suffix('.safetensors')}")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} is there already", "Name another file, or add --force")
     found = _unwrapped(_load(pickle), pickle)
-    tensors, left_out = _tensors(found)
+    tensors, left_out = _tensors(found, pickle)
     if not tensors:
         raise EncoderError(f"{pickle} holds no tensors", "Name the file of a model's weights")
     size = _save(tensors, target)
@@ -78,37 +79,69 @@ def _load(pickle: Path) -> Any:
 
 
 def _unwrapped(found: Any, pickle: Path) -> Mapping[str, Any]:
-    import torch
-
-    while isinstance(found, Mapping):
-        if any(isinstance(value, torch.Tensor) for value in found.values()):
-            return {str(name): value for name, value in found.items()}
-        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
+    level = _innermost(found)
+    if level is not None:
+        return {str(name): value for name, value in level.items()}
     keys = ", ".join(str(key) for key in list(found)[:5]) if isinstance(found, Mapping) else type(found).__name__
     raise EncoderError(
         f"{pickle} holds no tensors by name ({keys})", f"Expected one of {', '.join(_WRAPPERS)}, or them"
     )
 
 
-def _tensors(found: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+def _innermost(found: Any, deep: int = _DEEPEST) -> Mapping[Any, Any] | None:
+    """The first wrapper that holds tensors; ``found`` itself only where none does: counters stand beside wrappers."""
     import torch
 
-    left_out = tuple(name for name, value in found.items() if not isinstance(value, torch.Tensor))
-    kept = {name: value for name, value in found.items() if name not in left_out}
+    if not isinstance(found, Mapping) or not deep:
+        return None
+    for key in _WRAPPERS:
+        if (inner := _innermost(found.get(key), deep - 1)) is not None:
+            return inner
+    return found if any(isinstance(value, torch.Tensor) for value in found.values()) else None
+
+
+def _tensors(found: Mapping[str, Any], pickle: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
+    import torch
+
+    kept = {name: (name, value) for name, value in found.items() if isinstance(value, torch.Tensor)}
     for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in kept):
-            kept = {name.removeprefix(prefix): value for name, value in kept.items()}
+        # counters of the wrapper itself, such as n_averaged, have no prefix
+        weights = [name for name, (_, value) in kept.items() if value.numel() > 1]
+        if all(name.startswith(prefix) for name in weights or kept):
+            kept = {name.removeprefix(prefix): one for name, one in kept.items() if name.startswith(prefix)}
+    full = {name for name, _ in kept.values()}
+    left_out = tuple(name for name in found if name not in full)
     tensors: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
-    for name, value in kept.items():
+    for name, (as_found, value) in kept.items():
+        if kind := _unwritable(value):
+            raise EncoderError(
+                f"{pickle}: {as_found} is {kind}, which clipfuse can't write as safetensors",
+                "Save the model's state_dict as plain dense tensors, for example of float32",
+            )
         whole = value.detach().contiguous()
         place = whole.untyped_storage().data_ptr()
         tensors[name] = whole.clone() if place in seen or whole.untyped_storage().nbytes() > whole.nbytes else whole
         seen.add(place)
     return tensors, left_out
+
+
+def _unwritable(value: torch.Tensor) -> str:
+    """What kind of tensor safetensors has no form for; empty for all that it can hold."""
+    import torch
+    from safetensors.torch import save
+
+    if value.is_quantized:
+        return f"a quantized tensor ({value.dtype})"
+    if value.layout is not torch.strided:
+        return f"a sparse tensor ({value.layout})"
+    if value.is_meta:
+        return "a tensor without numbers (on the meta device)"
+    try:
+        save({"none": torch.empty(0, dtype=value.dtype)})
+    except (KeyError, ValueError):
+        return f"a tensor of {value.dtype}"
+    return ""
 
 
 def _save(tensors: Mapping[str, torch.Tensor], target: Path) -> int:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, POOLING = "config.json", "model.safetensors", "1_Pooling/config.json"
 _NOT_SETTINGS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
 _MAX_TOKENS = 512
+_MODE = "pooling_mode_"
+_POOLINGS: Mapping[str, Pooling] = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
 _POOLERS = {"albert", "bert", "camembert", "mpnet", "roberta", "xlm-roberta"}
 """Kinds whose plain model ends in a pooler; in other files a "pooler" belongs to a classifier."""
 _COUNT_FROM_PADDING = {
@@ -121,7 +123,7 @@ def find_hf(request: Request) -> HfFactory:
         raise EncoderError(f"{files.config} has no 'hidden_size': not a text encoder that clipfuse knows")
     tensors = tensor_shapes(files.weights)
     outputs = ["mean", "cls"]
-    if _pooling(files.config.parent, request.pooling) == "cls":
+    if _pooling(files.config.parent, request) == "cls":
         outputs.reverse()
     ends = ("pooler.weight", "pooler.dense.weight")
     if config["model_type"] in _POOLERS and any(name.endswith(ends) for name in tensors):
@@ -179,13 +181,28 @@ def _files(request: Request) -> ModelFiles:
     return from_hub(request.name, target, CONFIG, WEIGHTS, also=also, own_folder="hf:FOLDER")
 
 
-def _pooling(folder: Path, otherwise: Pooling | None) -> Pooling:
-    """How sentence-transformers pools this model, where its files say; else ``otherwise``, else the mean."""
+def _pooling(folder: Path, request: Request) -> Pooling:
+    """How sentence-transformers pools this model, where its files say; else as the request says, else the mean.
+
+    Raises:
+        EncoderError: it is pooled in a way that clipfuse does not know: a mean would pass for the model's own output.
+    """
     try:
         about = json.loads((folder / POOLING).read_bytes())
     except (OSError, ValueError):
-        return otherwise or "mean"
-    return "cls" if isinstance(about, dict) and about.get("pooling_mode_cls_token") else "mean"
+        return request.pooling or "mean"
+    about = about if isinstance(about, dict) else {}
+    modes = [key.removeprefix(_MODE) for key, on in about.items() if key.startswith(_MODE) and on]
+    if isinstance(one := about.get("pooling_mode"), str):  # as later files say it
+        modes = [one]
+    found = [_POOLINGS.get(mode) for mode in modes or ["mean"]]
+    if len(found) == 1 and found[0] is not None:
+        return found[0]
+    raise EncoderError(
+        f"encoder {request.name}: its {POOLING} pools by {' and '.join(modes)}, which clipfuse can't; it knows mean or "
+        "cls, alone",
+        f"For its mean and cls all the same, copy its folder without {POOLING} and name it hf:COPY",
+    )
 
 
 def _tokenize(tokenizer: Any, longest: int) -> Callable[[str], Tokens]:

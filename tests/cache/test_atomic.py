@@ -35,7 +35,7 @@ with armed("sync:file=kill"):
 
 
 def python(code, *args):
-    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300)
 
 
 def test_writes_replaces_and_leaves_nothing_else(tmp_path):

@@ -64,7 +64,7 @@ def test_convert(cli, tmp_path):
     assert again.stderr.startswith("clipfuse: error: a.safetensors is there already. Name another file, or add --force")
     forced = cli("encoders", "convert", "b.pt", "-o", "a.safetensors", "--force")
     assert forced.exit_code == 0
-    assert "left out, no tensors: 1 entries (epoch)" in forced.stderr
+    assert "left out, no weights: 1 entries (epoch)" in forced.stderr
     missing = cli("encoders", "convert", "c.pt", "-o", "c.safetensors")
     assert missing.exit_code == 1
     assert missing.stderr == "clipfuse: error: can't read c.pt: No such file or directory\n"

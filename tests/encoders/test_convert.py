@@ -28,6 +28,8 @@ def saved(folder, value):
         lambda tensors: tensors,
         lambda tensors: {"state_dict": tensors, "epoch": 3, "optimizer": {"lr": 0.1}},
         lambda tensors: {"model": {"state_dict": tensors}},
+        lambda tensors: {"epoch": torch.tensor(3), "state_dict": tensors},
+        lambda tensors: {"loss": torch.ones(5), "model": {"step": torch.tensor(1), "state_dict": tensors}},
         lambda tensors: {f"module.{name}": value for name, value in tensors.items()},
         lambda tensors: {"state_dict": {f"module._orig_mod.{name}": value for name, value in tensors.items()}},
         lambda tensors: {name: torch.nn.Parameter(value) for name, value in tensors.items()},
@@ -53,6 +55,21 @@ def test_shared_and_cut_out_tensors_and_what_is_none(tmp_path):
     assert {name: found[name].tolist() for name in found} == {
         name: tensor.tolist() for name, tensor in value.items() if name != "steps"
     }
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_counters_beside_prefixed_weights_are_left_out(prefix, tmp_path):
+    weights = TENSORS | {"a.scale": torch.tensor(2.0)}
+    value = {"n_averaged": torch.tensor(4)} | {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+    done = convert_weights(saved(tmp_path, value), tmp_path / "x.safetensors")
+    assert load_file(tmp_path / "x.safetensors").keys() == weights.keys()
+    assert done.left_out == ("n_averaged",)
+
+
+def test_numbers_beside_weights_without_a_prefix_stay(tmp_path):
+    value = TENSORS | {"module.scale": torch.tensor(2.0)}
+    convert_weights(saved(tmp_path, value), tmp_path / "x.safetensors")
+    assert load_file(tmp_path / "x.safetensors").keys() == value.keys()
 
 
 class Trap:
@@ -94,6 +111,31 @@ def test_files_that_are_no_weights(content, said, tmp_path):
 
 @pytest.mark.parametrize("value", [{}, {"epoch": 1}, [1, 2], {"state_dict": {}}, 3])
 def test_files_without_tensors(value, tmp_path):
+    with pytest.raises(EncoderError, match="holds no tensors"):
+        convert_weights(saved(tmp_path, value), tmp_path / "x.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "a sparse tensor .torch.sparse_coo"),
+        (lambda: torch.eye(3).to_sparse_csr(), "a sparse tensor .torch.sparse_csr"),
+        (lambda: torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8), "a quantized tensor .torch.qint8"),
+        (lambda: torch.ones(2, dtype=torch.complex128), "a tensor of torch.complex128"),
+        (lambda: torch.ones(2, device="meta"), "a tensor without numbers"),
+    ],
+)
+def test_tensors_that_safetensors_can_not_hold_are_named(make, kind, tmp_path):
+    file = saved(tmp_path, {f"module.{name}": value for name, value in (TENSORS | {"odd": make()}).items()})
+    with pytest.raises(EncoderError, match=rf"weights.pt: module.odd is {kind}.*Save the model's state_dict"):
+        convert_weights(file, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_wrapper_that_holds_itself_ends(tmp_path):
+    value = {}
+    value["model"] = value
     with pytest.raises(EncoderError, match="holds no tensors"):
         convert_weights(saved(tmp_path, value), tmp_path / "x.safetensors")
 

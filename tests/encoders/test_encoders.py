@@ -185,6 +185,32 @@ def test_the_default_output_comes_first(loaded, tmp_path, model_name):
         assert torch.equal(mine[first], other[first])
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_lasttoken": False, "include_prompt": True}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ([], "mean"),
+        ({"pooling_mode_lasttoken": True, "pooling_mode_mean_tokens": False}, "by lasttoken, "),
+        ({"pooling_mode_weightedmean_tokens": True}, "by weightedmean_tokens, "),
+        ({"pooling_mode": "max"}, "by max, "),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "by cls_token and mean_tokens, "),
+    ],
+)
+def test_a_pooling_that_is_not_known_is_refused_by_name(about, said, tmp_path, model_name):
+    folder = tmp_path / "model"
+    shutil.copytree(model_name("bert").removeprefix("hf:"), folder)
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(about))
+    if said in ("mean", "cls"):
+        assert find_encoder(f"hf:{folder}").specs[0].outputs[0] == said
+        return
+    with pytest.raises(EncoderError, match=rf"1_Pooling/config.json pools {said}.*without 1_Pooling"):
+        find_encoder(f"hf:{folder}")
+    shutil.rmtree(folder / "1_Pooling")  # what the message says to do
+    assert find_encoder(f"hf:{folder}").specs[0].outputs[0] == "mean"
+
+
 @pytest.mark.parametrize("which", HF)
 def test_padding_changes_nothing(which, loaded):
     encoder = loaded(which).encoders["text"]

@@ -291,7 +291,7 @@ def test_missing_weights_are_told_before_anything_heavy_is_imported(settings, re
         env=plain | {"HF_HOME": str(tmp_path)} | settings,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -143,10 +143,15 @@ def test_what_can_give_no_tokens_says_so_before_it_loads(which, why, model_name)
         find_encoder(model_name(which), tokens=4)
 
 
-@pytest.mark.parametrize("tokens", [0, -3])
-def test_no_tokens_can_not_be_asked_for(tokens):
-    with pytest.raises(ConfigError, match="--tokens 1 or more"):
+@pytest.mark.parametrize("tokens", [0, -3, 257, 10**9])
+def test_no_tokens_and_very_many_can_not_be_asked_for(tokens):
+    with pytest.raises(ConfigError, match=f"can't give {tokens} tokens. Write --tokens 1 to 256"):
         find_encoder("mini", tokens=tokens)
+
+
+def test_the_most_tokens_can_be_asked_for(model_name):
+    (spec,) = find_encoder(model_name("bert"), tokens=256).specs
+    assert spec.shapes["tokens-256"].tokens == 256
 
 
 def test_a_last_layer_that_is_no_grid_is_refused():
