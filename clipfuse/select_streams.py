@@ -10,7 +10,7 @@ from clipfuse.config import StreamConfig, TrainConfig
 from clipfuse.errors import ConfigError, DataError
 from clipfuse.registry import did_you_mean
 from clipfuse.streams import Streams
-from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, RowsMissing, Samples
+from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, Samples
 from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.manifest import IDENTITY
 
@@ -71,14 +71,11 @@ def check_inputs(tables: Mapping[str, FeatureTable], samples: Samples) -> None:
         missing = [name for name in samples.ids if name not in held]
         changed = [name for name, digest in zip(samples.ids, digests, strict=True) if held.get(name, digest) != digest]
         if missing:
-            raise RowsMissing(
-                f"{len(missing)} of {len(samples)} rows are not in {table.folder}, the first is {missing[0]!r}",
-                "Run clipfuse extract on the table that holds them",
-            )
+            raise table.rows_missing(missing, len(samples))
         if changed:
             raise DataError(
                 f"{len(changed)} rows of {table.folder} were made from other inputs, the first is {changed[0]!r}",
-                "Run clipfuse extract again",
+                f"Run {table.description.command.removesuffix(' again')} again",
             )
 
 

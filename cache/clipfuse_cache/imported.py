@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from clipfuse_cache.cache import FeatureCache
 from clipfuse_cache.errors import CacheError
 from clipfuse_cache.fingerprint import NO_DIGEST, canonical_json, fingerprint
-from clipfuse_cache.manifest import TableDescription
+from clipfuse_cache.manifest import IMPORTED, TableDescription
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.table import FeatureTable
 
-IMPORTED = "imported"
-"""Backend and output of such tables."""
 NOT_THERE = "not in the imported file"
 _BLOCK_BYTES = 8 << 20
 
