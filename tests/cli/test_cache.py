@@ -161,6 +161,13 @@ def test_export_and_import_and_a_head_on_it(cli, tmp_path, small):
     )
 
 
+def test_the_command_after_an_import_can_be_pasted(cli, tmp_path, small):
+    np.save(tmp_path / "features.npy", np.ones((60, 2)))
+    (tmp_path / "ids.txt").write_text("\n".join(small.ids))
+    said = cli("cache", "import", "features.npy", "--ids", "ids.txt", "--name", "my features")
+    assert "--image-encoder 'my features'" in said.stderr
+
+
 def test_import_of_what_does_not_fit_is_one_line(cli, tmp_path, small):
     np.save(tmp_path / "features.npy", np.zeros((3, 2)))
     (tmp_path / "ids.txt").write_text("row-000\nrow-001\nwho\n")
