@@ -198,6 +198,16 @@ def test_the_command_after_an_import_can_be_pasted(cli, tmp_path, small):
     assert "--image-encoder 'my features'" in said.stderr
 
 
+def test_help_of_train_head_names_all_outputs():
+    from typer.main import get_command
+
+    from clipfuse_cli.main import app
+
+    help_of = {option.name: option.help for option in get_command(app).commands["train-head"].params}
+    for name in ("image_output", "text_output"):
+        assert help_of[name].endswith("tokens-K of extract --tokens K; imported of cache import.")
+
+
 def test_import_of_what_does_not_fit_is_one_line(cli, tmp_path, small):
     np.save(tmp_path / "features.npy", np.zeros((3, 2)))
     (tmp_path / "ids.txt").write_text("row-000\nrow-001\nwho\n")
