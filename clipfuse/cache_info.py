@@ -12,7 +12,6 @@ from clipfuse.splits import read_split
 from clipfuse_cache import CacheError, FeatureCache, FeatureTable, Samples, TableDescription
 from clipfuse_cache.cache import is_unfinished
 from clipfuse_cache.fingerprint import rows_digest
-from clipfuse_cache.imported import IMPORTED
 from clipfuse_cache.table import file_size
 
 
@@ -60,7 +59,6 @@ def _describe_table(table: FeatureTable, ids: Sequence[str], inputs: Mapping[str
     valid = {name: ok for shard in table.shards() for name, ok in zip(shard.ids, shard.valid.tolist(), strict=True)}
     held = current & valid.keys()
     notes = Counter(note for name, words in table.notes().items() if name in current for note in words)
-    command = "cache import" if about.encoder["backend"] == IMPORTED else "extract"
     return {
         **_describe(about),
         "folder": table.folder.name,
@@ -70,7 +68,7 @@ def _describe_table(table: FeatureTable, ids: Sequence[str], inputs: Mapping[str
         "failed": len(current & table.failures().keys()),
         "notes": dict(sorted(notes.items())),
         "bytes": sum(shard.bytes for shard in shards),
-        "state": "complete" if table.is_complete_for(inputs[about.modality]) else f"behind: run clipfuse {command}",
+        "state": "complete" if table.is_complete_for(inputs[about.modality]) else f"behind: run {about.command}",
     }
 
 

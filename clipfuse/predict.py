@@ -24,7 +24,6 @@ from clipfuse.select_streams import check_inputs, read_streams
 from clipfuse.streams import Streams
 from clipfuse_cache import FeatureCache, TableDescription
 from clipfuse_cache.fingerprint import difference
-from clipfuse_cache.imported import IMPORTED
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def _find_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[Enc
     checked against its fingerprint."""
     wanted: dict[tuple[str, Precision, int | None, Storage], list[TableDescription]] = {}
     for stream, description in run.streams.items():
-        if description.encoder["backend"] == IMPORTED:
+        if description.is_imported:
             raise DataError(
                 f"{run.name} was trained on features that were imported ({description.name}), which nothing here makes",
                 "Predict from a cache that holds them for these rows: --cache FOLDER",

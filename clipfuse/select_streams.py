@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote
 
 import torch
 
@@ -10,8 +11,8 @@ from clipfuse.config import StreamConfig, TrainConfig
 from clipfuse.errors import ConfigError, DataError
 from clipfuse.registry import did_you_mean
 from clipfuse.streams import Streams
-from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, RowsMissing, Samples
-from clipfuse_cache.fingerprint import rows_digest
+from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, Samples
+from clipfuse_cache.fingerprint import difference, rows_digest
 from clipfuse_cache.manifest import IDENTITY
 
 NEEDS: dict[str, tuple[str, ...]] = {"image": ("image",), "text": ("text",)}
@@ -27,7 +28,7 @@ def select_streams(cache: FeatureCache, config: TrainConfig) -> dict[str, Featur
 
     Raises:
         CacheMissing: no complete table of a modality that the fusion needs.
-        ConfigError: several encoders and none named, or a name that is not there.
+        ConfigError: several encoders and none named, several tables of the one named, or a name that is not there.
     """
     tables = cache.tables()
     chosen = {}
@@ -71,14 +72,11 @@ def check_inputs(tables: Mapping[str, FeatureTable], samples: Samples) -> None:
         missing = [name for name in samples.ids if name not in held]
         changed = [name for name, digest in zip(samples.ids, digests, strict=True) if held.get(name, digest) != digest]
         if missing:
-            raise RowsMissing(
-                f"{len(missing)} of {len(samples)} rows are not in {table.folder}, the first is {missing[0]!r}",
-                "Run clipfuse extract on the table that holds them",
-            )
+            raise table.rows_missing(missing, len(samples))
         if changed:
             raise DataError(
                 f"{len(changed)} rows of {table.folder} were made from other inputs, the first is {changed[0]!r}",
-                "Run clipfuse extract again",
+                f"Run {table.description.command.removesuffix(' again')} again",
             )
 
 
@@ -86,20 +84,39 @@ def _choose(tables: list[FeatureTable], wanted: StreamConfig, modality: str) -> 
     names = list(dict.fromkeys(table.description.encoder_name for table in tables))
     option = f"--{modality}-encoder"
     if wanted.encoder is None and len(names) > 1:
-        raise ConfigError(f"several {modality} encoders: {', '.join(names)}", f"Choose one: {option} {names[0]}")
+        raise ConfigError(f"several {modality} encoders: {', '.join(names)}", f"Choose one: {option} {quote(names[0])}")
     name = wanted.encoder or names[0]
     ends = [full for full in names if full.endswith((f"/{name}", f":{name}"))]
     if name not in names and len(ends) == 1:
         name = ends[0]
     if name not in names:
         raise ConfigError(f"{option} {name!r} is not in the cache", did_you_mean(name, names))
-    outputs = {table.description.output: table for table in tables if table.description.encoder_name == name}
-    if len(outputs) < sum(table.description.encoder_name == name for table in tables):
+    outputs: dict[str, list[FeatureTable]] = {}  # of an output there is more than one where other settings differ
+    backends: dict[str, list[FeatureTable]] = {}
+    for table in tables:
+        if table.description.encoder_name == name:
+            outputs.setdefault(table.description.output, []).append(table)
+            backends.setdefault(str(table.description.encoder["backend"]), []).append(table)
+    if len(backends) > 1 and wanted.output is None:
         raise ConfigError(
-            f"the cache holds {name} more than once, made with different settings",
-            "See clipfuse cache info, and delete the folder of the table that you don't want",
+            f"the cache holds several {modality} encoders named {name}, of {' and '.join(backends)}",
+            f"Choose an output of one with --{modality}-output ({', '.join(outputs)}),"
+            f" or drop the tables of the other: {_drops(table for found in backends.values() for table in found)}",
         )
     output = wanted.output or next((o for o in PREFERRED if o in outputs), next(iter(outputs)))
     if output not in outputs:
         raise ConfigError(f"{name} has no output {output!r}", did_you_mean(output, outputs))
-    return outputs[output]
+    first, *others = outputs[output]
+    if others:
+        fields = "; and ".join(difference(first.description.encoder, other.description.encoder) for other in others)
+        raise ConfigError(
+            f"the cache holds {first.description.name} more than once, made with different settings ({fields})",
+            f"See clipfuse cache info, and drop what you don't want: {_drops(outputs[output])}",
+        )
+    return first
+
+
+def _drops(tables: Iterable[FeatureTable]) -> str:
+    """The commands that delete them, each with what it deletes."""
+    abouts = [table.description for table in tables]
+    return ", ".join(f"clipfuse cache drop {about.fingerprint[:12]} ({about.name})" for about in abouts)

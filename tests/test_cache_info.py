@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 
 from clipfuse.cache_info import describe_cache
-from clipfuse.errors import CacheCorrupt, CacheMissing
-from clipfuse_cache import FeatureCache
+from clipfuse.errors import CacheCorrupt, CacheMissing, DataError
+from clipfuse.select_streams import check_inputs
+from clipfuse_cache import FeatureCache, RowsMissing
 from clipfuse_cache.fingerprint import fingerprint
 
 
@@ -41,6 +42,39 @@ def test_a_table_of_other_captions_is_behind(small):
     assert states["toy/image/pooled"] == "complete"
     assert states["toy/text/pooled"].startswith("behind")
     assert "clipfuse extract" in states["toy/text/pooled"]
+
+
+@pytest.mark.parametrize(
+    ("output", "view", "backend", "command"),
+    [
+        ("pooled", "@flip", "toy", "clipfuse extract with its view, flip"),
+        ("tokens-4", "", "toy", "clipfuse extract with --tokens 4"),
+        ("tokens-4", "@crop-1", "toy", "clipfuse extract with its view, crop-1, and --tokens 4"),
+        ("imported", "", "imported", "clipfuse cache import again"),
+    ],
+)
+def test_a_table_that_is_behind_says_what_makes_it_again(small, output, view, backend, command):
+    """clipfuse extract alone would leave it behind, and info would say the same again."""
+    first = small.cache.tables()[0]
+    encoder = {**first.description.encoder, "output": output, "view": view, "backend": backend}
+    about = replace(
+        first.description, name=f"toy/image/{output}{view}", encoder=encoder, fingerprint=fingerprint(encoder)
+    )
+    writer = small.cache.writer(about, small.ids, small.samples.input_digests("image"), shard_rows=50, batch_size=50)
+    writer.begin()
+    writer.write(0, next(first.shards()))
+    table = writer.commit()
+    digests = small.samples.image_digests.copy()
+    digests[0] += 1
+    changed = small.with_samples(image_digests=digests)
+    states = {found["name"]: found["state"] for found in describe_cache(changed.cache)["tables"]}
+    assert states[about.name] == f"behind: run {command}"
+    with pytest.raises(RowsMissing, match=rf"1 of 1 rows .* 'new'. Run {command} (on|with)"):
+        table.take(["new"])
+    with pytest.raises(DataError, match=rf"Run {command.removesuffix(' again')} again"):
+        check_inputs({"image": table}, changed.samples)
+    with pytest.raises(RowsMissing, match=rf"the first is 'new'. Run {command} (on|with)"):
+        check_inputs({"image": table}, small.with_samples(ids=("new", *small.ids[1:])).samples)
 
 
 def test_unfinished_work_is_named(small):

@@ -6,6 +6,7 @@ import pytest
 from clipfuse.errors import CacheMissing, ConfigError, DataError
 from clipfuse.select_streams import check_inputs, read_streams, select_streams
 from clipfuse_cache import RowsMissing
+from clipfuse_cache.imported import ForeignFeatures, import_features
 
 
 def names(tables):
@@ -63,8 +64,36 @@ def test_outputs(several, settings):
 def test_one_encoder_with_two_settings(tmp_path, build_toy, add_features, settings):
     toy = build_toy(tmp_path / "cache", rows=40)
     add_features(toy.cache, toy.samples, "text", np.ones((40, 8)), storage="float32")
-    with pytest.raises(ConfigError, match=r"holds toy more than once.*cache info"):
+    drops = [f"cache drop {table.description.fingerprint[:12]}" for table in toy.cache.tables()[1:]]
+    assert len(drops) == 2
+    with pytest.raises(ConfigError, match=r"holds toy/text/pooled more than once.*cache info") as raised:
         select_streams(toy.cache, settings("text"))
+    assert "storage: 'float" in raised.value.problem and "weights" not in raised.value.problem
+    assert all(drop in raised.value.fix for drop in drops)
+
+
+def test_an_import_and_an_encoder_of_one_name_are_told_apart(tmp_path, build_toy, add_features, settings):
+    toy = build_toy(tmp_path / "cache", rows=40)
+    given = ForeignFeatures("features.npy", toy.ids, np.ones((40, 1, 3)), np.ones(40, bool))
+    import_features(toy.cache, given, name="two", modality="image")
+    add_features(toy.cache, toy.samples, "image", np.ones((40, 8)), encoder="two")
+    tables = [table for table in toy.cache.tables() if table.description.encoder_name == "two"]
+    with pytest.raises(
+        ConfigError, match=r"several image encoders named two, of imported and toy.*--image-output"
+    ) as raised:
+        select_streams(toy.cache, settings("image", image={"encoder": "two"}))
+    assert len(tables) == 2
+    assert all(f"cache drop {table.description.fingerprint[:12]}" in raised.value.fix for table in tables)
+    for output in ("imported", "pooled"):
+        chosen = select_streams(toy.cache, settings("image", image={"encoder": "two", "output": output}))
+        assert names(chosen) == {"image": f"two/image/{output}"}
+
+
+def test_a_suggested_command_can_be_pasted(tmp_path, build_toy, add_features, settings):
+    toy = build_toy(tmp_path / "cache", rows=40)
+    add_features(toy.cache, toy.samples, "image", np.ones((40, 8)), encoder="a b;c")
+    with pytest.raises(ConfigError, match="--image-encoder 'a b;c'"):
+        select_streams(toy.cache, settings("image"))
 
 
 def test_streams_come_in_the_order_of_the_ids(toy, settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from clipfuse_cache.atomic import remove_stale_temporaries
 from clipfuse_cache.errors import CacheMissing, FingerprintMismatch
@@ -70,10 +71,10 @@ class FeatureCache:
                 fields = difference(wanted.encoder, table.description.encoder)
                 raise FingerprintMismatch(
                     f"{self.root} holds {wanted.name} made with other settings ({fields})",
-                    f"Run clipfuse extract --encoder {wanted.encoder_name} into it",
+                    f"Run clipfuse extract --encoder {quote(wanted.encoder_name)} into it",
                 )
         raise CacheMissing(
-            f"{self.root} holds no {wanted.name}", f"Run clipfuse extract --encoder {wanted.encoder_name}"
+            f"{self.root} holds no {wanted.name}", f"Run clipfuse extract --encoder {quote(wanted.encoder_name)}"
         )
 
     def has_begun(self, fingerprint: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse_cache.atomic import _NO_SPACE
-from clipfuse_cache.errors import CacheError, DiskFull, RowsMissing
+from clipfuse_cache.errors import CacheError, DiskFull
 from clipfuse_cache.export_formats import Rows, load_pyarrow, shape_of, write_h5, write_npz, write_parquet
 from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.samples import Samples
@@ -91,7 +91,8 @@ def _in_order(
         if progress is not None:
             progress("reading shards", done, len(table.manifest.shards))
     if not seen.all():
-        raise RowsMissing(f"{int((~seen).sum())} rows are not in {table.folder}", "Run clipfuse extract again")
+        missing = [name for name, there in zip(samples.ids, seen, strict=True) if not there]
+        raise table.rows_missing(missing, len(samples))
     return start, valid
 
 

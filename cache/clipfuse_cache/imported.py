@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from clipfuse_cache.cache import FeatureCache
 from clipfuse_cache.errors import CacheError
 from clipfuse_cache.fingerprint import NO_DIGEST, canonical_json, fingerprint
-from clipfuse_cache.manifest import TableDescription
+from clipfuse_cache.manifest import IMPORTED, TableDescription
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.table import FeatureTable
 
-IMPORTED = "imported"
-"""Backend and output of such tables."""
 NOT_THERE = "not in the imported file"
 _BLOCK_BYTES = 8 << 20
 
@@ -118,12 +116,16 @@ def import_features(
     Raises:
         CacheMissing: no cache there.
         CacheError: ids that are not the samples' or come twice, numbers that are not finite or too large for
-            ``storage``, or a name that another encoder of the modality has.
+            ``storage``, or a name that is empty, can't be printed or that another encoder of the modality has.
         DiskFull: the table can't be written.
     """
     samples = cache.samples()
     if not name.strip():
         raise CacheError("the imported features need a name", "Give one with --name")
+    if (
+        not name.isprintable()
+    ):  # line ends, escape sequences, half a pair of surrogates: no terminal or JSON is to show it
+        raise CacheError(f"the name {name!r} has characters that can't be printed", "Give another with --name")
     place_of = {known: place for place, known in enumerate(given.ids)}
     if len(place_of) < len(given.ids):
         twice = next(known for place, known in enumerate(given.ids) if place_of[known] != place)

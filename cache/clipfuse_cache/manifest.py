@@ -15,6 +15,8 @@ from clipfuse_cache.fingerprint import fingerprint
 VERSION = 1
 IDENTITY = "identity"
 """The view that is the input as it is."""
+IMPORTED = "imported"
+"""Backend and output of tables whose features were made elsewhere."""
 T = TypeVar("T")
 
 
@@ -65,6 +67,21 @@ class TableDescription:
         """The name under which the encoder was asked for."""
         name = self.name.removesuffix(f"@{self.view}")
         return name.removesuffix(f"/{self.modality}/{self.output}")
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether its features were made elsewhere."""
+        return self.encoder.get("backend") == IMPORTED
+
+    @property
+    def command(self) -> str:
+        """What to run for rows that the table lacks, in words: "clipfuse extract with its view, flip"."""
+        if self.is_imported:
+            return "clipfuse cache import again"
+        kind, _, number = self.output.partition("-")
+        words = [f"its view, {self.view}"] if self.view != IDENTITY else []
+        words += [f"--tokens {number}"] if kind == "tokens" else []
+        return f"clipfuse extract{' with ' if words else ''}{', and '.join(words)}"
 
 
 @dataclass(frozen=True)

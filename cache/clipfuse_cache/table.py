@@ -94,12 +94,16 @@ class FeatureTable:
                 values[places] = shard.values[rows]
                 valid[places] = shard.valid[rows]
         if open_places:
-            first = next(iter(open_places))
-            raise RowsMissing(
-                f"{len(open_places)} of {len(ids)} rows are not in {self.folder.name}, the first is {first!r}",
-                "Run clipfuse extract on the table that holds them",
-            )
+            raise self.rows_missing(list(open_places), len(ids))
         return Features(values, valid)
+
+    def rows_missing(self, missing: Sequence[str], asked: int) -> RowsMissing:
+        """The error to raise where the table lacks ``missing``, at least one, of ``asked`` ids."""
+        where = "with features of them" if self.description.is_imported else "on the table that holds them"
+        return RowsMissing(
+            f"{len(missing)} of {asked} rows are not in {self.folder}, the first is {missing[0]!r}",
+            f"Run {self.description.command} {where}",
+        )
 
     def input_digests(self) -> dict[str, bytes]:
         """id -> digest of the input that its features were made from. Reads every shard."""

@@ -16,6 +16,7 @@ from clipfuse_cache.samples import Samples
 from clipfuse_cache.table import file_size, read_shard, shard_entry
 
 Kind = Literal["damaged", "missing", "extra"]
+_SHARD = re.compile(r"shard-[0-9]{6,}\.h5")
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")
 
 
@@ -25,7 +26,7 @@ class Problem:
 
     Attributes:
         file: its path below the cache's folder.
-        kind: "damaged" (not what was written), "missing" (it should be there) or "extra" (nothing reads it).
+        kind: "damaged" (not what was written), "missing" (it should be there) or "extra" (a shard that nothing reads).
         what: what is wrong, in words.
     """
 
@@ -36,12 +37,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification:
-    """What :func:`verify` found: how many tables, shards and bytes of shards it read, and what is wrong."""
+    """What :func:`verify` found: how many tables, shards and bytes of shards it read, and what is wrong.
+
+    ``foreign``: files in the tables' folders that the cache did not write, as paths below its folder. They do no harm.
+    """
 
     tables: int
     shards: int
     bytes: int
     problems: tuple[Problem, ...]
+    foreign: tuple[str, ...] = ()
 
 
 def verify(cache: FeatureCache, progress: Callable[[str, int, int], None] | None = None) -> Verification:
@@ -53,6 +58,7 @@ def verify(cache: FeatureCache, progress: Callable[[str, int, int], None] | None
         CacheMissing: no cache there.
     """
     problems: list[Problem] = []
+    foreign: list[str] = []
     samples: Samples | None = None
     try:
         samples = cache.samples()
@@ -67,13 +73,15 @@ def verify(cache: FeatureCache, progress: Callable[[str, int, int], None] | None
     shards, size = 0, 0
     for folder in folders:
         for path, kind, what in _check_table(folder, samples):
-            if kind is not None:
+            if kind == "foreign":
+                foreign.append(path.relative_to(cache.root).as_posix())
+            elif kind is not None:
                 problems.append(_problem(cache, path, kind, what))
             if path.suffix == ".h5" and kind in (None, "damaged"):
                 shards, size = shards + 1, size + max(0, file_size(path))
                 if progress is not None:
                     progress("checking shards", shards, max(shards, total))
-    return Verification(len(folders), shards, size, tuple(problems))
+    return Verification(len(folders), shards, size, tuple(problems), tuple(foreign))
 
 
 def remove_damaged(cache: FeatureCache, found: Verification) -> list[str]:
@@ -95,8 +103,8 @@ def _problem(cache: FeatureCache, path: Path, kind: Kind, what: str) -> Problem:
     return Problem(path.relative_to(cache.root).as_posix(), kind, what.removeprefix(f"{path}: "))
 
 
-def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, Kind | None, str]]:
-    """Every shard of a table, and every other file that something is wrong with."""
+def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, Kind | Literal["foreign"] | None, str]]:
+    """Every shard of a table, every other file that something is wrong with, and files that are not the cache's."""
     manifest: Manifest | None = None
     plan: Plan | None = None
     damaged = []
@@ -147,7 +155,7 @@ def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, 
         for path in sorted(folder.iterdir()):
             # what a writer leaves when it is killed goes with the next one
             if path.name not in names and not _TEMPORARY.fullmatch(path.name):
-                yield path, "extra", "nothing reads it"
+                yield path, "extra" if _SHARD.fullmatch(path.name) else "foreign", "nothing reads it"
 
 
 def _entries(manifest: Manifest | None, plan: Plan | None) -> dict[int, ShardEntry | None]:

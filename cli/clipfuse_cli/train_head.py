@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from clipfuse.config import TableConfig
     from clipfuse_cache import FeatureCache, Samples
 
+_OTHER_OUTPUTS = "tokens-K of extract --tokens K; imported of cache import"
+
 
 def train_head(
     fusion: Annotated[str | None, typer.Option(help="image, text, concat, sum or mixed.")] = None,
@@ -20,8 +22,12 @@ def train_head(
     cache: o.Cache = None,
     image_encoder: Annotated[str | None, typer.Option(help="Where the cache has several.")] = None,
     text_encoder: Annotated[str | None, typer.Option(help="Where the cache has several.")] = None,
-    image_output: Annotated[str | None, typer.Option(help="projected or pooled (before the projection).")] = None,
-    text_output: Annotated[str | None, typer.Option(help="projected or pooled; mean or cls.")] = None,
+    image_output: Annotated[
+        str | None, typer.Option(help=f"projected or pooled (before the projection); {_OTHER_OUTPUTS}.")
+    ] = None,
+    text_output: Annotated[
+        str | None, typer.Option(help=f"projected or pooled; mean or cls; {_OTHER_OUTPUTS}.")
+    ] = None,
     stacking: Annotated[
         str | None, typer.Option(help="What sum and mixed learn from: out-of-fold, joint or in-sample.")
     ] = None,

@@ -221,3 +221,12 @@ def test_hdf5_that_reaches_outside_of_itself_is_refused(tmp_path):
 def test_no_cache(tmp_path):
     with pytest.raises(CacheMissing, match=r"is not a feature cache.*clipfuse extract"):
         put(FeatureCache(tmp_path / "none"), save(tmp_path, numbers(2, 2), "ab"))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x1b[2J", "tab\t", "\ud800"])
+def test_a_name_must_be_there_and_printable(cache, texts, tmp_path, name):
+    given = save(tmp_path, numbers(20, 5), texts)
+    with pytest.raises(CacheError, match=r"need a name|can't be printed") as raised:
+        put(cache, given, name=name)
+    assert str(raised.value).isprintable() and cache.tables() == []
+    put(cache, given, name="Bäume 木")

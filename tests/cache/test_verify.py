@@ -60,12 +60,21 @@ def test_every_problem_is_named_and_none_hides_another(cache):
         ("tables/a/shard-000001.h5", "missing"),
         ("tables/a/shard-000002.h5", "damaged"),
         ("tables/a/shard-000003.h5", "damaged"),
-        ("tables/a/notes.txt", "extra"),
         ("tables/a/shard-000009.h5", "extra"),
         ("tables/b/shard-000001.h5", "damaged"),
     ]
     assert found.problems[1].what == "not the file that was written (its SHA-256 differs)"
     assert found.shards == 7
+    assert found.foreign == ("tables/a/notes.txt",)
+
+
+def test_files_that_are_not_the_caches_are_no_problem(cache):
+    a, b = (cache.root / "tables" / name for name in "ab")
+    for path in (a / ".DS_Store", b / "notes.txt", b / "shard-1.h5"):
+        path.write_text("mine")
+    found = verify(cache)
+    assert found.problems == ()
+    assert found.foreign == ("tables/a/.DS_Store", "tables/b/notes.txt", "tables/b/shard-1.h5")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "plan.json"])

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from clipfuse_cache import Shard, Share
+from clipfuse_cache import FeatureCache, Shard, Share
 
 
 @pytest.fixture
@@ -39,6 +39,19 @@ def test_verify_of_a_whole_cache(cli, small):
     assert "everything is as it was written" in said.stderr
     found = json.loads(cli("cache", "verify", "features/photos", "--json").stdout)
     assert (found["whole"], found["shards"], found["problems"], found["removed"]) == (True, 2, [], [])
+
+
+def test_verify_lists_what_is_not_ours_and_is_content(cli, small):
+    folder = small.cache.tables()[0].folder
+    (folder / "notes.txt").write_text("mine")
+    said = cli("cache", "verify")
+    assert said.exit_code == 0
+    assert f"not ours: tables/{folder.name}/notes.txt; delete them by hand if you like" in said.stderr
+    assert json.loads(cli("cache", "verify", "--json").stdout)["foreign"] == [f"tables/{folder.name}/notes.txt"]
+    shutil.copy(folder / "shard-000000.h5", folder / "shard-000009.h5")
+    said = cli("cache", "verify")
+    assert said.exit_code == 1
+    assert f"extra: tables/{folder.name}/shard-000009.h5" in said.stdout and "delete them by hand)" in said.stderr
 
 
 def test_rotten_bytes_are_found_removed_and_made_again(cli, encoded):
@@ -79,6 +92,23 @@ def test_info_of_damaged_tables_shows_the_others(cli, small):
     said = cli("cache", "info")
     assert said.stdout.count("damaged: run clipfuse cache verify") == 2
     assert text.name in said.stdout
+
+
+def test_info_shows_widths_and_what_made_the_tables(cli, encoded):
+    from clipfuse.machine import library_versions
+
+    made = f"made on cpu with clipfuse {library_versions()['clipfuse']}, torch {library_versions()['torch']}, "
+    said = cli("cache", "info").stdout.splitlines()
+    assert [line[: len(made)] for line in said if "made on" in line] == [made] and "h5py" in "".join(said)
+    assert not any("not installed" in line for line in said)
+    samples = FeatureCache(encoded / "features/photos").samples()
+    np.save(encoded / "features.npy", np.ones((len(samples), 4, 960), "float32"))
+    (encoded / "ids.txt").write_text("\n".join(samples.ids))
+    assert cli("cache", "import", "features.npy", "--ids", "ids.txt", "--name", "mine").exit_code == 0
+    said = cli("cache", "info").stdout.splitlines()
+    assert any(line.startswith("mine/image/imported") and "4 × 960" in line for line in said)
+    assert "mine/image/imported: imported from features.npy" in said
+    assert sum(f": {made}" in line for line in said) == 1
 
 
 @pytest.mark.parametrize("called", ["name", "fingerprint", "folder"])
@@ -159,6 +189,23 @@ def test_export_and_import_and_a_head_on_it(cli, tmp_path, small):
     assert (
         f"another mine/image/imported with other numbers; clipfuse cache drop {fingerprint}" in cli(*arguments).stderr
     )
+
+
+def test_the_command_after_an_import_can_be_pasted(cli, tmp_path, small):
+    np.save(tmp_path / "features.npy", np.ones((60, 2)))
+    (tmp_path / "ids.txt").write_text("\n".join(small.ids))
+    said = cli("cache", "import", "features.npy", "--ids", "ids.txt", "--name", "my features")
+    assert "--image-encoder 'my features'" in said.stderr
+
+
+def test_help_of_train_head_names_all_outputs():
+    from typer.main import get_command
+
+    from clipfuse_cli.main import app
+
+    help_of = {option.name: option.help for option in get_command(app).commands["train-head"].params}
+    for name in ("image_output", "text_output"):
+        assert help_of[name].endswith("tokens-K of extract --tokens K; imported of cache import.")
 
 
 def test_import_of_what_does_not_fit_is_one_line(cli, tmp_path, small):

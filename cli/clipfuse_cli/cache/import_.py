@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -43,4 +44,4 @@ def import_(
     for other in others:
         if other.fingerprint != about.fingerprint:
             note(f"there is another {other.name} with other numbers; clipfuse cache drop {other.fingerprint[:12]}")
-    note(f"next: clipfuse train-head --fusion {modality} --{modality}-encoder {name}")
+    note(f"next: clipfuse train-head --fusion {modality} --{modality}-encoder {quote(name)}")

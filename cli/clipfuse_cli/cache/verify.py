@@ -19,6 +19,8 @@ def verify(
 ) -> None:
     """Read every shard and check its contents and SHA-256. Exit with 1 if anything is damaged, missing or extra.
 
+    Files that are not the cache's are listed and do not count.
+
     Example: clipfuse cache verify features/photos --remove-damaged && clipfuse extract
     """
     from clipfuse_cache import FeatureCache
@@ -38,6 +40,8 @@ def verify(
         for problem in found.problems:
             print(f"{problem.kind}: {problem.file}: {problem.what}")
         print(f"{cache.root}: {found.shards:,} shards of {found.tables} tables, {found.bytes / 1e6:,.1f} MB read")
+    if found.foreign:
+        note(f"not ours: {', '.join(found.foreign)}; delete them by hand if you like")
     if not found.problems:
         note("everything is as it was written")
         return
@@ -52,4 +56,6 @@ def verify(
         note("next: run clipfuse extract again: damaged and missing shards are made again")
     if "missing" in kinds or "damaged" in kinds:
         note("(imported features: run clipfuse cache import again)")
+    if "extra" in kinds:
+        note("(extra shards: nothing reads them; delete them by hand)")
     raise typer.Exit(1)
