@@ -16,11 +16,10 @@ from clipfuse.extract_plan import (
     complete_tables,
     group_jobs,
     load_encoders,
+    missing_rows,
     open_writers,
-    rows_to_make,
     settle_batch_sizes,
     wanted_streams,
-    with_missing_shards,
 )
 from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, input_notes, table_failures
 from clipfuse.inputs import Progress, cpu_count, describe_samples, no_progress
@@ -70,8 +69,8 @@ def extract(
     elsewhere, stages = 0.0, dict[Modality, StageClock]()
     todo = [one for one in streams if one not in tables]
     writers = open_writers(todo, cache, samples.ids, digests, options)
-    lacking = with_missing_shards(writers, options.share)
-    made = rows_to_make(lacking, options.share)
+    made = missing_rows(writers, options.share)
+    lacking = {one: writers[one] for one in made}
     if lacking and make_shards is not None:
         if options.device == "cpu":  # what is settled here binds the others; a GPU's batch size only they can find
             settle_batch_sizes(lacking, {}, options)
@@ -81,7 +80,7 @@ def extract(
         stages |= make_shards()
         elsewhere = time.perf_counter() - started
         writers = open_writers(todo, cache, samples.ids, digests, options)
-        lacking = with_missing_shards(writers, options.share)
+        lacking = {one: writers[one] for one in missing_rows(writers, options.share)}
     started = time.perf_counter()
     encoders = load_encoders(lacking, options, progress)
     load_seconds = time.perf_counter() - started

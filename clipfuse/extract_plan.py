@@ -144,16 +144,11 @@ def open_writers(
     }
 
 
-def with_missing_shards(
-    writers: Mapping[WantedStream, TableWriter], share: Share | None
-) -> dict[WantedStream, TableWriter]:
-    """Those that have a shard to make, in this share of the work."""
-    return {one: writer for one, writer in writers.items() if writer.missing(share)}
-
-
-def rows_to_make(writers: Mapping[WantedStream, TableWriter], share: Share | None) -> dict[WantedStream, int]:
-    """How many rows the missing shards of each table have, in this share of the work."""
-    return {one: sum(len(writer.rows_of(index)) for index in writer.missing(share)) for one, writer in writers.items()}
+def missing_rows(writers: Mapping[WantedStream, TableWriter], share: Share | None) -> dict[WantedStream, int]:
+    """How many rows the missing shards of each table have, in this share of the work; tables that lack none are left
+    out."""
+    rows = {one: sum(len(writer.rows_of(index)) for index in writer.missing(share)) for one, writer in writers.items()}
+    return {one: count for one, count in rows.items() if count}
 
 
 def load_encoders(

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.queues import Queue
+from queue import Empty
 from typing import Any
 
 from clipfuse.errors import ClipfuseError, EncoderError
@@ -78,8 +80,6 @@ def visible_gpu(index: int, visible: str | None) -> str:
 
 def _received(messages: Queue[Any]) -> list[tuple[int, str, Any]]:
     """What has come, after waiting a moment for the first."""
-    from queue import Empty
-
     found: list[tuple[int, str, Any]] = []
     try:
         found.append(messages.get(timeout=_POLL_SECONDS))
@@ -106,8 +106,6 @@ def _work(task: ShareTask, share: Share, messages: Queue[Any], on_gpus: bool) ->
     told = [0.0]
 
     def progress(label: str, done: int, total: int) -> None:
-        import time
-
         now = time.monotonic()
         if now - told[0] >= _PROGRESS_EVERY or done == total:
             told[0] = now

@@ -64,12 +64,11 @@ def broken_parts(
 ) -> list[LedgerEntry]:
     """What the cache's encoders could not use, in the order of the rows; said with their names where only some of the
     encoders of a modality could not."""
-    encoders: dict[str, set[str]] = {}
+    encoders = _encoders(tables)
     failures: dict[tuple[int, str, str], set[str]] = {}
     rows = {name: row for row, name in enumerate(dataset.ids)}
     for table in tables:
         about = table.description
-        encoders.setdefault(about.modality, set()).add(about.encoder_name)
         for name, why in of_table[table.folder].items():
             failures.setdefault((rows[name], about.modality, why), set()).add(about.encoder_name)
     broken = []
@@ -83,11 +82,10 @@ def input_notes(tables: Sequence[FeatureTable], dataset: Dataset) -> list[InputN
     """What was done to the data set's inputs, counted; said with the encoder's name where others of its modality did
     not do it to the same rows."""
     current = set(dataset.ids)
-    encoders: dict[str, set[str]] = {}
+    encoders = _encoders(tables)
     rows: dict[tuple[str, str], dict[str, set[str]]] = {}
     for table in tables:
         about = table.description
-        encoders.setdefault(about.modality, set()).add(about.encoder_name)
         for name, notes in table.notes().items():
             for note in notes if name in current else ():
                 rows.setdefault((about.modality, note), {}).setdefault(about.encoder_name, set()).add(name)
@@ -99,4 +97,12 @@ def input_notes(tables: Sequence[FeatureTable], dataset: Dataset) -> list[InputN
             found.append(InputNote(part, note, len(first)))
         else:
             found += [InputNote(part, note, len(names), encoder) for encoder, names in sorted(of_encoder.items())]
+    return found
+
+
+def _encoders(tables: Sequence[FeatureTable]) -> dict[str, set[str]]:
+    """Modality -> names of the encoders that have tables of it."""
+    found: dict[str, set[str]] = {}
+    for table in tables:
+        found.setdefault(table.description.modality, set()).add(table.description.encoder_name)
     return found

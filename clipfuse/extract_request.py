@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from clipfuse.extract_plan import ExtractOptions
 from clipfuse.extract_processes import run_shares
 from clipfuse.inputs import Progress, cpu_count
 from clipfuse.machine import gpu_count
-from clipfuse.stage_clock import StageClock
+from clipfuse.stage_clock import Seconds, StageClock
 from clipfuse_cache import FeatureCache, Share
 
 
@@ -55,9 +54,6 @@ class ExtractRequest:
         return [load_dataset(table) for table in self.tables]
 
 
-Seconds = tuple[float, float, float, float]
-
-
 def extract_in_processes(request: ExtractRequest, count: int, progress: Progress) -> dict[Modality, StageClock]:
     """Make the shards in ``count`` processes of this machine, on a GPU each where that is the device; says where the
     time of all of them went. Raises ConfigError where there are fewer GPUs, and as ``run_shares`` does."""
@@ -75,7 +71,6 @@ def extract_share(request: ExtractRequest, share: Share, progress: Progress) -> 
     """Make one share of the shards, beside others on this machine; raises as :func:`clipfuse.extract.extract` does."""
     threads = request.options.threads or max(1, cpu_count() // share.count)
     options = replace(request.options, share=share, threads=threads)
-    factories: Sequence[EncoderFactory] = request.find_encoders()
     dataset = concatenate(request.load_datasets())
-    report = extract(factories, dataset, FeatureCache(request.cache), options, progress)
+    report = extract(request.find_encoders(), dataset, FeatureCache(request.cache), options, progress)
     return {modality: clock.seconds() for modality, clock in report.stages.items()}

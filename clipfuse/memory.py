@@ -26,11 +26,11 @@ def keep_freed_memory() -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a forward pass failed for want of memory, on a GPU or on the processor."""
+    """Whether something failed for want of memory, on a GPU or on the processor."""
     # by name: knowing torch's class would mean importing torch
     return (
         isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
+        or "OutOfMemory" in type(error).__name__
         or "can't allocate memory" in str(error)
-        or "out of memory" in str(error)
+        or "out of memory" in str(error).lower()
     )

@@ -30,10 +30,7 @@ def typical_batch(encoder: Encoder, rows: int) -> Mapping[str, Any]:
 
 def largest_batch(encoder: Encoder, device: str, prepared_ahead: int) -> int:
     """Rows of one forward pass that fit into the GPU's memory with as many again under way, and ``prepared_ahead``
-    batches of them into the machine's: a power of two, at most 512. Captions count as 32 tokens each.
-
-    Raises:
-        EncoderError: not even one fits.
+    batches of them into the machine's: a power of two, at most 512, and at least 1. Captions count as 32 tokens each.
     """
     import torch
 

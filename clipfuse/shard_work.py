@@ -228,9 +228,8 @@ class ShardWork:
             return
         kept.append((places, prepared))
         for note in (*notes, *prepared.notes):
-            for (number, _), part in self._parts.items():
-                if number == job:
-                    part.notes.setdefault(note, set()).update(places)
+            for part in self._parts_of(job):
+                part.notes.setdefault(note, set()).update(places)
 
     def _batch(self, job: int, ready: list[tuple[list[int], Prepared]]) -> Batch:
         collated = self._jobs[job].encoder.collate([prepared for _, prepared in ready])
@@ -238,9 +237,12 @@ class ShardWork:
 
     def _fail(self, places: list[int], reason: str, job: int | None = None) -> None:
         """Note rows that can't be used, by one job or by all of them."""
-        for (number, _), part in self._parts.items():
-            if job is None or number == job:
-                part.failures |= dict.fromkeys(places, reason)
+        for part in self._parts_of(job):
+            part.failures |= dict.fromkeys(places, reason)
+
+    def _parts_of(self, job: int | None) -> list[_Part]:
+        """The tables' parts of one job, or of all."""
+        return [part for (number, _), part in self._parts.items() if job is None or number == job]
 
     def _read_again(self, row: int) -> bytes:
         """A picture that was there when its digest was taken. A failure now is the disk's and not the row's, and other

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Literal
 
 Wait = Literal["inputs", "disk"]
+Seconds = tuple[float, float, float, float]
+"""(total, encoding, inputs, disk): what another process can be told."""
 
 
 class StageClock:
@@ -42,11 +44,11 @@ class StageClock:
             return "encoder"
         return "inputs" if self.inputs >= self.disk else "disk"
 
-    def seconds(self) -> tuple[float, float, float, float]:
-        """(total, encoding, inputs, disk): what another process can be told."""
+    def seconds(self) -> Seconds:
+        """Where the time went so far."""
         return self.total, self.encoding, self.inputs, self.disk
 
-    def add(self, seconds: tuple[float, float, float, float]) -> None:
+    def add(self, seconds: Seconds) -> None:
         """Add what another process was told by :meth:`seconds`: shares are then of all processes' time."""
         self.total, self.encoding, self.inputs, self.disk = (
             mine + theirs for mine, theirs in zip(self.seconds(), seconds, strict=True)

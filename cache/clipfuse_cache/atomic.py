@@ -6,14 +6,15 @@ import errno
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from clipfuse_cache import faults
 from clipfuse_cache.errors import CacheError, DiskFull
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> bool:
@@ -29,36 +30,44 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> bool:
         DiskFull: no space (or a size limit); the temporary file is removed, the old one is untouched.
         CacheError: the operating system refused for another reason.
     """
+    with temporary_beside(path) as temporary:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            faults.point(f"temporary:{path.name}")
+            descriptor = _open_locked(temporary, path.name)
+            try:
+                view = memoryview(data)
+                _write_all(descriptor, view[: len(data) // 2])
+                faults.point(f"half:{path.name}")
+                _write_all(descriptor, view[len(data) // 2 :])
+                faults.point(f"sync:{path.name}")
+                os.fsync(descriptor)
+                faults.point(f"rename:{path.name}")
+                written = _put(temporary, path, replace=replace)
+                faults.point(f"renamed:{path.name}")
+            finally:
+                os.close(descriptor)
+            faults.point(f"folder:{path.name}")
+            _sync_folder(path.parent)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise DiskFull(
+                    f"no space left to write {path} ({len(data):,} bytes)",
+                    "Free some space and run the same command again; what was complete is kept",
+                ) from error
+            raise CacheError(f"can't write {path}: {error.strerror or error}") from error
+    return written
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name in ``path``'s folder for what is to be renamed to it; a file of that name is removed in the end."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        faults.point(f"temporary:{path.name}")
-        descriptor = _open_locked(temporary, path.name)
-        try:
-            view = memoryview(data)
-            _write_all(descriptor, view[: len(data) // 2])
-            faults.point(f"half:{path.name}")
-            _write_all(descriptor, view[len(data) // 2 :])
-            faults.point(f"sync:{path.name}")
-            os.fsync(descriptor)
-            faults.point(f"rename:{path.name}")
-            written = _put(temporary, path, replace=replace)
-            faults.point(f"renamed:{path.name}")
-        finally:
-            os.close(descriptor)
-        faults.point(f"folder:{path.name}")
-        _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise DiskFull(
-                f"no space left to write {path} ({len(data):,} bytes)",
-                "Free some space and run the same command again; what was complete is kept",
-            ) from error
-        raise CacheError(f"can't write {path}: {error.strerror or error}") from error
+        yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink()
-    return written
 
 
 def write_json(path: Path, value: Any, *, replace: bool = True) -> bool:

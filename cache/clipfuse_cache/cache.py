@@ -9,7 +9,7 @@ from shlex import quote
 from clipfuse_cache.atomic import remove_stale_temporaries
 from clipfuse_cache.errors import CacheMissing, FingerprintMismatch
 from clipfuse_cache.fingerprint import difference
-from clipfuse_cache.manifest import TableDescription, read_manifest, read_plan
+from clipfuse_cache.manifest import TableDescription, is_done, read_manifest, read_plan
 from clipfuse_cache.samples import Samples, read_samples, write_samples
 from clipfuse_cache.table import FeatureTable
 from clipfuse_cache.writer import TableWriter
@@ -105,6 +105,4 @@ class FeatureCache:
 def is_unfinished(folder: Path) -> bool:
     """Whether an extraction was begun in a table's folder and not finished. Raises CacheCorrupt."""
     plan, manifest = read_plan(folder), read_manifest(folder)
-    complete = {entry.index for entry in manifest.shards} if manifest is not None else set()
-    # a kill right after the manifest was written leaves a plan that is done
-    return plan is not None and any(index not in complete for index in plan.shards)
+    return plan is not None and not is_done(plan, manifest)

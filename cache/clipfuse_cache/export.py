@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfuse_cache.atomic import _NO_SPACE
+from clipfuse_cache.atomic import NO_SPACE, temporary_beside
 from clipfuse_cache.errors import CacheError, DiskFull
 from clipfuse_cache.export_formats import Rows, load_pyarrow, shape_of, write_h5, write_npz, write_parquet
 from clipfuse_cache.fingerprint import rows_digest
@@ -59,7 +58,7 @@ def export_table(
             f"{table.description.name} is not complete for the samples of the cache", "Run clipfuse extract first"
         )
     write = {".h5": write_h5, ".npz": write_npz, ".parquet": write_parquet}[path.suffix]
-    with _refusals(path), _temporary(path) as scratch, _temporary(path) as target:
+    with _refusals(path), temporary_beside(path) as scratch, temporary_beside(path) as target:
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("xb+") as features, target.open("xb+") as out:
             start, valid = _in_order(table, samples, features, progress)
@@ -97,22 +96,11 @@ def _in_order(
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    """A name beside ``path``; what is there in the end is removed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield temporary
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-@contextmanager
 def _refusals(path: Path) -> Iterator[None]:
     """The operating system's refusals as errors of ours."""
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise DiskFull(f"no space left to write {path}", "Free some space, or name another place") from error
         raise CacheError(f"can't write {path}: {error.strerror or error}") from error

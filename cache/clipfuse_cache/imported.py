@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clipfuse_cache.cache import FeatureCache
 from clipfuse_cache.errors import CacheError
 from clipfuse_cache.fingerprint import NO_DIGEST, canonical_json, fingerprint
-from clipfuse_cache.manifest import IMPORTED, TableDescription
+from clipfuse_cache.manifest import IDENTITY, IMPORTED, TableDescription
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.table import FeatureTable
 
@@ -122,9 +122,7 @@ def import_features(
     samples = cache.samples()
     if not name.strip():
         raise CacheError("the imported features need a name", "Give one with --name")
-    if (
-        not name.isprintable()
-    ):  # line ends, escape sequences, half a pair of surrogates: no terminal or JSON is to show it
+    if not name.isprintable():  # line ends, escape sequences, half a pair of surrogates
         raise CacheError(f"the name {name!r} has characters that can't be printed", "Give another with --name")
     place_of = {known: place for place, known in enumerate(given.ids)}
     if len(place_of) < len(given.ids):
@@ -142,7 +140,7 @@ def import_features(
         "activation": "",
         "preprocessing": {},
         "precision": str(given.values.dtype),
-        "view": "identity",
+        "view": IDENTITY,
         "output": IMPORTED,
         "storage": storage,
     }

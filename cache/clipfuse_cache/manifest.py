@@ -140,6 +140,12 @@ class Manifest:
     shards: tuple[ShardEntry, ...]
 
 
+def is_done(plan: Plan, manifest: Manifest | None) -> bool:
+    """Whether the manifest has every shard of the plan: a kill right after it was written leaves such a plan."""
+    complete = {entry.index for entry in manifest.shards} if manifest is not None else set()
+    return complete.issuperset(plan.shards)
+
+
 def shard_file(index: int) -> str:
     """The file name of shard ``index``."""
     return f"shard-{index:06d}.h5"

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse_cache.errors import CacheCorrupt, CacheError, CacheMissing, RowsMissing
-from clipfuse_cache.manifest import Manifest, ShardEntry, TableDescription, read_manifest, read_plan, shard_file
+from clipfuse_cache.manifest import (
+    Manifest,
+    ShardEntry,
+    TableDescription,
+    is_done,
+    read_manifest,
+    read_plan,
+    shard_file,
+)
 from clipfuse_cache.shard import Shard, decode_shard
+
+T = TypeVar("T")
 
 
 class Features(NamedTuple):
@@ -59,8 +69,8 @@ class FeatureTable:
     def is_untidy(self) -> bool:
         """True when a kill right after the manifest was written left its plan; ``TableWriter.commit`` removes it.
         Raises CacheCorrupt where a plan can't be read."""
-        plan, complete = read_plan(self.folder), {entry.index for entry in self.manifest.shards}
-        return plan is not None and complete.issuperset(plan.shards)
+        plan = read_plan(self.folder)
+        return plan is not None and is_done(plan, self.manifest)
 
     def shards(self) -> Iterator[Shard]:
         """All shards, first to last, each checked against its SHA-256 before HDF5 sees it.
@@ -115,34 +125,35 @@ class FeatureTable:
 
     def failures(self) -> dict[str, str]:
         """id -> reason, for rows whose input could not be read. Reads the shards that have any."""
-        found: dict[str, str] = {}
-        for entry in self.manifest.shards:
-            if entry.failed or found:  # a later shard can mend an earlier failure
-                shard = self._read(entry)
-                for row, name in enumerate(shard.ids):
-                    found.pop(name, None)
-                    if row in shard.failures:
-                        found[name] = shard.failures[row]
-        return found
+        return self._said(lambda entry: entry.failed, lambda shard: shard.failures)
 
     def notes(self) -> dict[str, tuple[str, ...]]:
         """id -> what was done to its input ("truncated", ...), in the words' order. Reads the shards that have any."""
-        found: dict[str, tuple[str, ...]] = {}
+        return self._said(lambda entry: len(entry.notes), _words_by_row)
+
+    def _said(self, count: Callable[[ShardEntry], int], of: Callable[[Shard], Mapping[int, T]]) -> dict[str, T]:
+        """id -> what the last shard that has it says ``of`` its row, where it says anything."""
+        found: dict[str, T] = {}
         for entry in self.manifest.shards:
-            if entry.notes or found:  # a later shard can hold the same row without its note
+            if count(entry) or found:  # a later shard can take back what an earlier one said
                 shard = self._read(entry)
-                words: dict[int, tuple[str, ...]] = {}
-                for word, rows in sorted(shard.notes.items()):
-                    for row in rows:
-                        words[row] = (*words.get(row, ()), word)
+                said = of(shard)
                 for row, name in enumerate(shard.ids):
                     found.pop(name, None)
-                    if row in words:
-                        found[name] = words[row]
+                    if row in said:
+                        found[name] = said[row]
         return found
 
     def _read(self, entry: ShardEntry) -> Shard:
         return read_shard(self.folder, self.description, entry.index, entry.sha256)[1]
+
+
+def _words_by_row(shard: Shard) -> dict[int, tuple[str, ...]]:
+    words: dict[int, tuple[str, ...]] = {}
+    for word, rows in sorted(shard.notes.items()):
+        for row in rows:
+            words[row] = (*words.get(row, ()), word)
+    return words
 
 
 def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | None) -> tuple[bytes, Shard]:

@@ -28,8 +28,10 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _in_a_line(error: Exception) -> str:
     """An error that is not clipfuse's own: the operating system's, a lack of memory, or a mistake of ours."""
+    from clipfuse.memory import is_out_of_memory
+
     text = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "OutOfMemory" in type(error).__name__:
+    if is_out_of_memory(error):
         return f"out of memory ({text}). Lower --batch-size; what is complete is kept"
     if isinstance(error, OSError):
         return f"{error.strerror or text}: {error.filename}" if error.filename else text

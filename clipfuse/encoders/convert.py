@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfuse.encoders.weights import in_short
 from clipfuse.errors import ConfigError, EncoderError
+from clipfuse_cache.atomic import temporary_beside
 
 if TYPE_CHECKING:
     import torch
@@ -148,16 +147,13 @@ def _save(tensors: Mapping[str, torch.Tensor], target: Path) -> int:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(dict(tensors), temporary, metadata={"format": "pt"})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        with temporary_beside(target) as temporary:
+            save_file(dict(tensors), temporary, metadata={"format": "pt"})
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
         return target.stat().st_size
     except (OSError, SafetensorError) as error:
         raise EncoderError(f"can't write {target}: {getattr(error, 'strerror', None) or in_short(error)}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
