@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CLIPFUSE := $(BIN)/clipfuse
 
+# the tests start many processes that import the same libraries: their compiled form is kept
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test faults check format bench clean
 
 install: $(READY)
@@ -26,8 +29,9 @@ $(READY): pyproject.toml | $(BIN)/uv
 demo: $(READY)
 	$(CLIPFUSE) demo
 
+# two at a time; for a single file "$(BIN)/python -m pytest tests/test_train.py" is quicker
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults --faults

@@ -11,23 +11,25 @@ from typing import Any
 from common import open_data, parser, report
 
 from clipfuse.bench import bench_row
-from clipfuse.config import FitConfig, FusionConfig, HeadConfig, SplitConfig, StreamConfig, TrainConfig
+from clipfuse.config import SplitConfig
 from clipfuse.encoders import find_encoder
 from clipfuse.evaluation import paired
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.run import Run
 from clipfuse.splits import find_split
+from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, StreamConfig, TrainConfig
 from clipfuse.train_head import train_head
 from clipfuse_cache import FeatureCache
 
-MODELS = (("mlp", "image"), ("mlp", "text"), ("mlp", "concat"), ("mlp", "sum"), ("mlp", "mixed"), ("knn", "concat"))
+FUSIONS = ("image", "text", "concat", "gated", "bilinear", "average", "max", "sum", "mixed")
+MODELS = (*(("mlp", fusion) for fusion in FUSIONS), ("knn", "concat"))
 
 
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--cache", type=Path, help="a cache of your own, instead of --data")
-    options.add_argument("--image-encoder")
-    options.add_argument("--text-encoder")
+    options.add_argument("--image-encoder", action="append", default=[])
+    options.add_argument("--text-encoder", action="append", default=[])
     options.add_argument("--thresholds", default="fixed", choices=("fixed", "common", "per-label"))
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--device", default="cpu")
@@ -46,8 +48,8 @@ def main() -> None:
                 head=HeadConfig(kind=head),
                 fusion=FusionConfig(kind=fusion),
                 fit=FitConfig(epochs=2) if chosen.quick else FitConfig(),
-                image=StreamConfig(encoder=chosen.image_encoder),
-                text=StreamConfig(encoder=chosen.text_encoder),
+                image=StreamConfig(encoder=tuple(chosen.image_encoder)),
+                text=StreamConfig(encoder=tuple(chosen.text_encoder)),
                 thresholds=chosen.thresholds,
             )
             runs = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class BenchRow:
         kind: fusion, with the estimator in front where it is one.
         encoders: stream -> "encoder/output".
         scores, intervals: metric -> value on the test rows, and its 95% interval [low, high].
+        repeats: trainings that the scores are a mean of: folds, seeds; 1 without repeats.
+        deviations: metric -> their standard deviation, where there are several.
         train_seconds: wall clock, refit left out.
         rows_per_second: probabilities from features in memory.
         parameters: of head and fusion.
@@ -39,6 +41,8 @@ class BenchRow:
     head_bytes: int
     encoder_bytes: int
     device: str
+    repeats: int = 1
+    deviations: dict[str, float] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -77,19 +81,23 @@ def bench(runs: Path) -> tuple[list[BenchGroup], list[str]]:
 def bench_row(run: Run) -> BenchRow:
     """One run's row."""
     metrics = run.metrics
-    test = metrics["scores"]["test"]
+    test, repeats = metrics["scores"]["test"], metrics.get("repeats")
+    scores = repeats["mean"] if repeats else test["scores"]
+    deviations = repeats["deviation"] if repeats else {}
     return BenchRow(
         name=run.name,
         kind=metrics["kind"],
         encoders={name: f"{s.encoder_name}/{s.output}" for name, s in run.streams.items()},
-        scores={metric: test["scores"][metric] for metric in METRICS},
-        intervals=test["intervals"],
+        scores={metric: scores[metric] for metric in METRICS},
+        intervals={} if repeats else test["intervals"],
         train_seconds=metrics["seconds"]["train"],
         rows_per_second=metrics["prediction_rows_per_second"],
         parameters=metrics["parameters"],
         head_bytes=run.model_bytes,
         encoder_bytes=run.encoder_bytes,
         device=metrics["device"],
+        repeats=repeats["count"] if repeats else 1,
+        deviations={metric: value for metric, value in deviations.items() if value is not None},
     )
 
 

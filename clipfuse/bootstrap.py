@@ -16,7 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clipfuse.metrics import METRICS, MetricName, checked, checked_thresholds, ratio
+from clipfuse.choose import EmptyRows, choose
+from clipfuse.metrics import METRICS, MetricName, checked, ratio
 
 _LEVELS = (0.025, 0.975)
 _BLOCK_BYTES = 96_000_000  # for one block of replicates
@@ -51,6 +52,7 @@ def bootstrap_intervals(
     replicates: int = 1000,
     seed: int,
     metrics: Sequence[MetricName] = METRICS,
+    empty_rows: EmptyRows = "nothing",
 ) -> dict[str, Interval]:
     """95% intervals of the scores of :func:`clipfuse.metrics.evaluate`, by resampling rows.
 
@@ -66,11 +68,12 @@ def bootstrap_intervals(
         replicates: how many times rows are drawn.
         seed: the same seed gives the same intervals.
         metrics: names out of :data:`clipfuse.metrics.METRICS`; without mAP the call is several times faster.
+        empty_rows: as in :func:`clipfuse.metrics.evaluate`.
 
     Raises:
         ValueError: as :func:`clipfuse.metrics.evaluate`; an unknown metric; fewer than one replicate.
     """
-    scorer = _Scorer(probabilities, targets, thresholds, metrics)
+    scorer = _Scorer(probabilities, targets, thresholds, metrics, empty_rows)
     draws = [scorer(weights) for weights in _weight_blocks(scorer.rows, replicates, seed)]
     whole = scorer(np.ones((scorer.rows, 1), dtype=np.int32))
     intervals = {}
@@ -107,16 +110,18 @@ def paired_difference(
     *,
     replicates: int = 1000,
     seed: int,
+    empty_rows: tuple[EmptyRows, EmptyRows] = ("nothing", "nothing"),
 ) -> Difference:
     """The score of model a minus that of model b, both scored on the same drawn rows in each replicate.
 
-    Shapes as in :func:`bootstrap_intervals`. An interval that holds 0 means that these rows don't tell them apart.
+    Shapes as in :func:`bootstrap_intervals`; ``empty_rows``: a's and b's. An interval that holds 0 means that these
+    rows don't tell them apart.
 
     Raises:
         ValueError: as :func:`bootstrap_intervals`; mAP where no label has a positive row.
     """
-    a = _Scorer(probabilities_a, targets, thresholds_a, (metric,))
-    b = _Scorer(probabilities_b, targets, thresholds_b, (metric,))
+    a = _Scorer(probabilities_a, targets, thresholds_a, (metric,), empty_rows[0])
+    b = _Scorer(probabilities_b, targets, thresholds_b, (metric,), empty_rows[1])
     ones = np.ones((a.rows, 1), dtype=np.int32)
     observed = float((a(ones)[metric] - b(ones)[metric])[0])
     if np.isnan(observed):
@@ -141,12 +146,15 @@ def weighted_scores(
     thresholds: ArrayLike,
     weights: NDArray[np.int32],
     metrics: Sequence[MetricName] = METRICS,
+    empty_rows: EmptyRows = "nothing",
 ) -> dict[str, NDArray[np.float64]]:
     """Each metric, (replicates,) float64, row ``i`` counting ``weights[i, replicate]`` times; nan for mAP of no label.
 
     ``weights`` is (rows, replicates), whole numbers, each column's sum above 0. Errors as :func:`bootstrap_intervals`.
     """
-    return _Scorer(probabilities, targets, thresholds, metrics)(np.ascontiguousarray(weights, dtype=np.int32))
+    return _Scorer(probabilities, targets, thresholds, metrics, empty_rows)(
+        np.ascontiguousarray(weights, dtype=np.int32)
+    )
 
 
 def _weight_blocks(rows: int, replicates: int, seed: int) -> Iterator[NDArray[np.int32]]:
@@ -163,7 +171,12 @@ class _Scorer:
     """One model's predictions on some rows, prepared: call it with weights (rows, replicates)."""
 
     def __init__(
-        self, probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, metrics: Sequence[MetricName]
+        self,
+        probabilities: ArrayLike,
+        targets: ArrayLike,
+        thresholds: ArrayLike,
+        metrics: Sequence[MetricName],
+        empty_rows: EmptyRows,
     ) -> None:
         unknown = [name for name in metrics if name not in METRICS]
         if unknown or not metrics:
@@ -171,7 +184,7 @@ class _Scorer:
         probabilities, targets = checked(probabilities, targets)
         self.rows, self._labels = targets.shape
         self._metrics = tuple(metrics)
-        predicted = probabilities >= checked_thresholds(thresholds, self._labels)
+        predicted = choose(probabilities, thresholds, empty_rows=empty_rows)
         hits = predicted & targets
         cells = predicted.astype(np.int64) + targets
         right = predicted == targets

@@ -1,4 +1,4 @@
-"""Finding a feature table by what a person calls it."""
+"""Finding feature tables: by what a person calls one, and which of an encoder's where none is named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from clipfuse.registry import did_you_mean
 from clipfuse_cache import FeatureCache, TableDescription
 from clipfuse_cache.manifest import read_manifest, read_plan
 
+PREFERRED = ("projected", "pooled", "mean", "cls")
+"""Which of an encoder's outputs is read where none is named."""
 SHORTEST_PREFIX = 6
 """Characters of a fingerprint that have to be given at least."""
 

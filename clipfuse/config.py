@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field
 
-
-class Settings(BaseModel):
-    """Base of all settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from clipfuse.settings import Settings
+from clipfuse.train_config import TrainConfig
 
 
 class TableConfig(Settings):
-    """One table of samples and where its pictures are. Columns that are None are found by name."""
+    """One table of samples and where its pictures are. Columns that are None are found by name, but for the split and
+    the numbers: those are never guessed."""
 
     table: Path
     images: Path | None = None
@@ -26,70 +24,21 @@ class TableConfig(Settings):
     label_columns: tuple[str, ...] | None = None
     separator: str | None = Field(default=None, min_length=1)
     split_column: str | None = None
-
-
-class HeadConfig(Settings):
-    """A head: features of one stream (or several, joined) to logits. ``hidden`` and what follows it are for MLPs."""
-
-    kind: str = "mlp"
-    hidden: tuple[PositiveInt, ...] = (512,)
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    activation: Literal["gelu", "relu", "leaky_relu"] = "gelu"
-    neighbors: int = Field(default=15, ge=1)
-
-
-class FusionConfig(Settings):
-    """How streams become one prediction. ``stacking`` and what follows it are for sum and mixed."""
-
-    kind: str = "sum"
-    stacking: Literal["out-of-fold", "joint", "in-sample"] = "out-of-fold"
-    folds: int = Field(default=3, ge=2)
-    meta: Literal["residual", "mlp"] = "residual"
-    meta_hidden: tuple[PositiveInt, ...] = (64,)
-    meta_dropout: float = Field(default=0.0, ge=0, lt=1)
-    meta_learning_rate: float = Field(default=2e-2, gt=0, le=10)
-    meta_epochs: int = Field(default=12, ge=1)
-
-
-class FitConfig(Settings):
-    """The training loop. ``batch_size`` None takes a 32nd of the rows, between 16 and 256: small sets need steps."""
-
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    weight_decay: float = Field(default=1e-2, ge=0, le=10)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    batch_size: int | None = Field(default=None, ge=1)
-    epochs: int = Field(default=8, ge=1)
-
-
-class StreamConfig(Settings):
-    """Which feature table a modality is read from; None takes the only encoder there is, and its default output."""
-
-    encoder: str | None = None
-    output: str | None = None
-
-
-class TrainConfig(Settings):
-    """Everything that decides a run, apart from the rows."""
-
-    head: HeadConfig = HeadConfig()
-    fusion: FusionConfig = FusionConfig()
-    fit: FitConfig = FitConfig()
-    image: StreamConfig = StreamConfig()
-    text: StreamConfig = StreamConfig()
-    thresholds: Literal["fixed", "common", "per-label"] = "fixed"
-    refit: Literal["none", "all"] = "none"
-    seed: int = Field(default=0, ge=0)
+    number_columns: tuple[str, ...] | None = None
 
 
 class SplitConfig(Settings):
     """How samples are divided; auto: by the second table where there is one, by the split column where there is one,
-    stratified otherwise. ``validation`` and ``test`` are shares of the rows that are to be divided."""
+    stratified otherwise. ``validation`` and ``test`` are shares of the rows that are to be divided.
+    ``group_duplicates``: rows with equal pictures or captions, or with features of at least ``duplicate_similarity``
+    (cosine), stay on one side."""
 
     method: Literal["auto", "stratified", "position", "column"] = "auto"
     validation: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    group_duplicates: bool = False
+    duplicate_similarity: float = Field(default=0.9, gt=0, le=1)
 
 
 class ExtractConfig(Settings):

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse.bootstrap import Difference, bootstrap_intervals, paired_difference
+from clipfuse.calibration import calibration_error, label_calibration_errors, log_loss
+from clipfuse.choose import EmptyRows
 from clipfuse.errors import RunError
-from clipfuse.metrics import evaluate
+from clipfuse.metrics import F1Name, evaluate
 from clipfuse.run import Run
 from clipfuse.trivial import THRESHOLD, TrivialRow
 
 REPLICATES = 1000
+GAINS: tuple[F1Name, ...] = ("micro_f1", "macro_f1", "samples_f1")
+"""Scores whose gain over a cut at 0.5 is told."""
 SEED = 20260101
 """Seed of the bootstrap: the same rows and predictions give the same interval anywhere."""
 
@@ -25,6 +29,8 @@ def score_rows(
     targets: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
     labels: Sequence[str],
+    *,
+    empty_rows: EmptyRows = "nothing",
 ) -> dict[str, Any]:
     """Scores and their 95% bootstrap intervals as JSON values: ``{"scores": ..., "intervals": {metric: [low, high]}}``.
 
@@ -33,9 +39,12 @@ def score_rows(
         targets: (rows, labels).
         thresholds: (labels,).
         labels: their names.
+        empty_rows: what becomes of a row with no label at its threshold.
     """
-    scores = evaluate(probabilities, targets, thresholds, labels)
-    intervals = bootstrap_intervals(probabilities, targets, thresholds, replicates=REPLICATES, seed=SEED)
+    scores = evaluate(probabilities, targets, thresholds, labels, empty_rows=empty_rows)
+    intervals = bootstrap_intervals(
+        probabilities, targets, thresholds, replicates=REPLICATES, seed=SEED, empty_rows=empty_rows
+    )
     return {
         "scores": scores.to_dict(),
         "intervals": {name: [interval.low, interval.high] for name, interval in intervals.items()},
@@ -53,12 +62,69 @@ def score_trivial(
     ]
 
 
+def threshold_gain(
+    probabilities: NDArray[np.floating[Any]],
+    targets: NDArray[np.bool_],
+    thresholds: NDArray[np.float64],
+    *,
+    empty_rows: EmptyRows = "nothing",
+) -> dict[str, dict[str, float]]:
+    """What thresholds and the rule for empty rows are worth beside a plain cut at 0.5, as JSON values.
+
+    For micro, macro and samples F1 ``{"observed": ..., "mean": ..., "low": ..., "high": ...}``: the difference on these
+    rows, and the mean and 95% interval of a paired bootstrap. An honest one needs rows that chose nothing.
+
+    Args:
+        probabilities: (rows, labels) in [0, 1].
+        targets: (rows, labels).
+        thresholds: (labels,).
+        empty_rows: what becomes of a row with no label at its threshold.
+    """
+    plain = np.full(targets.shape[1], THRESHOLD)
+    return {
+        metric: asdict(
+            paired_difference(
+                probabilities,
+                thresholds,
+                probabilities,
+                plain,
+                targets,
+                metric,
+                replicates=REPLICATES,
+                seed=SEED,
+                empty_rows=(empty_rows, "nothing"),
+            )
+        )
+        for metric in GAINS
+    }
+
+
+def score_calibration(probabilities: NDArray[np.floating[Any]], targets: NDArray[np.bool_]) -> dict[str, float]:
+    """How far probabilities can be taken at their word, as JSON values; 0 is best in each.
+
+    ``error``: expected calibration error over all cells; ``label_error``: its mean over the labels, in which rare ones
+    count as much as frequent ones; ``log_loss``: mean over all cells.
+
+    Args:
+        probabilities: (rows, labels) in [0, 1].
+        targets: (rows, labels).
+    """
+    return {
+        "error": calibration_error(probabilities, targets),
+        "label_error": float(label_calibration_errors(probabilities, targets).mean()),
+        "log_loss": log_loss(probabilities, targets),
+    }
+
+
 def paired(first: Run, second: Run) -> Difference:
     """Micro-F1 on the test rows, first run minus second, with a 95% interval by a paired bootstrap.
 
     Raises:
         RunError: the runs were scored on different rows.
     """
+    for run in (first, second):
+        if run.metrics["split"]["method"] == "cross-validation" and run.config.thresholds != "fixed":
+            raise RunError(f"{run.name} is a cross-validation with thresholds of each fold", "Compare means instead")
     rows = [(run.metrics["split"]["digest"], run.metrics["truth"]) for run in (first, second)]
     if rows[0] != rows[1]:
         raise RunError(f"{first.name} and {second.name} were scored on different rows", "Compare runs of one split")
@@ -74,4 +140,5 @@ def paired(first: Run, second: Run) -> Difference:
         ours.targets[test],
         replicates=REPLICATES,
         seed=SEED,
+        empty_rows=(first.config.empty_rows, second.config.empty_rows),
     )

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from clipfuse.data.dataset import Dataset
 from clipfuse.encode import encode_pass
 from clipfuse.encoders import EncoderFactory, Modality
@@ -25,7 +27,7 @@ from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, in
 from clipfuse.inputs import Progress, cpu_count, describe_samples, no_progress
 from clipfuse.stage_clock import StageClock
 from clipfuse_cache import FeatureCache, Samples
-from clipfuse_cache.fingerprint import NO_DIGEST
+from clipfuse_cache.columns import places_of
 
 __all__ = ["ExtractOptions", "ExtractReport", "TableReport", "extract"]
 
@@ -55,15 +57,20 @@ def extract(
     previous = cache.samples() if (cache.root / "samples.h5").exists() else None
     removed = () if previous is None else _removed(previous, dataset, cache)
     samples, unreadable = describe_samples(dataset, previous, progress)
+    is_new = previous is None or samples != previous
+    del previous  # it has all captions once more
     digests = {modality: samples.input_digests(modality) for modality in MODALITIES}
     streams = wanted_streams(factories, digests, cache, options)
     if not streams:
-        present = [modality for modality, those in digests.items() if any(digest != NO_DIGEST for digest in those)]
+        present = [modality for modality, those in digests.items() if those.array.any()]
         raise DataError(
             f"these encoders read nothing that the table has ({' and '.join(present) or 'no pictures, no captions'})",
             "Check --images, --image-column and --caption-column",
         )
-    cache.write_samples(samples)
+    if is_new:
+        cache.write_samples(samples)
+    else:
+        cache.remove_leftovers()
 
     tables = complete_tables(cache, streams, samples.ids, digests, options.storage)
     elsewhere, stages = 0.0, dict[Modality, StageClock]()
@@ -118,9 +125,9 @@ def extract(
 
 def _removed(previous: Samples, dataset: Dataset, cache: FeatureCache) -> tuple[str, ...]:
     """Ids that the cache knows and the data set no longer has."""
-    now = set(dataset.ids)
-    gone = tuple(name for name in previous.ids if name not in now)
-    if previous.ids and len(gone) == len(previous.ids):
+    found = places_of(dataset.ids).find(previous.ids)
+    gone = tuple(previous.ids[row] for row in np.flatnonzero(found < 0).tolist())
+    if len(previous) and len(gone) == len(previous.ids):
         raise CacheError(
             f"{cache.root} is about other samples: {len(gone)} of {', '.join(previous.tables)}, none of them here",
             "Name another place with --cache, or delete that one",

@@ -15,7 +15,8 @@ from clipfuse.probe import default_batch_size, largest_batch
 from clipfuse.shard_work import EncodeJob
 from clipfuse.views import View
 from clipfuse_cache import FeatureCache, FeatureTable, Share, TableWriter
-from clipfuse_cache.fingerprint import NO_DIGEST, rows_digest
+from clipfuse_cache.columns import Digests
+from clipfuse_cache.fingerprint import rows_digest
 
 MODALITIES: tuple[Modality, ...] = ("image", "text")
 READ_AHEAD = 2
@@ -67,7 +68,7 @@ class WantedStream:
 
 def wanted_streams(
     factories: Sequence[EncoderFactory],
-    digests: Mapping[Modality, Sequence[bytes]],
+    digests: Mapping[Modality, Digests],
     cache: FeatureCache,
     options: ExtractOptions,
 ) -> list[WantedStream]:
@@ -76,7 +77,7 @@ def wanted_streams(
     Raises:
         ConfigError: a view of something that none of the encoders reads.
     """
-    rows = {modality: len({*those} - {NO_DIGEST}) for modality, those in digests.items()}
+    rows = {modality: those.count_distinct() for modality, those in digests.items()}
     readable = {spec.modality for factory in factories for spec in factory.specs}
     useless = next((view for view in options.views if view.modality not in readable), None)
     if useless is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 from clipfuse.data.dataset import Dataset, LedgerEntry, Part
@@ -12,6 +13,7 @@ from clipfuse.encoders import Modality
 from clipfuse.inputs import row_entry
 from clipfuse.stage_clock import StageClock
 from clipfuse_cache import FeatureTable, Samples
+from clipfuse_cache.columns import places_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class ExtractReport:
 
 def table_failures(table: FeatureTable, dataset: Dataset) -> dict[str, str]:
     """id -> reason, of the data set's rows whose input gave no features. Raises CacheCorrupt."""
-    current = set(dataset.ids)
-    return {name: why for name, why in table.failures().items() if name in current}
+    failures = table.failures()
+    there = places_of(dataset.ids).find(list(failures)) >= 0 if failures else ()
+    return dict(compress(failures.items(), there))
 
 
 def broken_parts(
@@ -66,11 +69,11 @@ def broken_parts(
     encoders of a modality could not."""
     encoders = _encoders(tables)
     failures: dict[tuple[int, str, str], set[str]] = {}
-    rows = {name: row for row, name in enumerate(dataset.ids)}
     for table in tables:
-        about = table.description
-        for name, why in of_table[table.folder].items():
-            failures.setdefault((rows[name], about.modality, why), set()).add(about.encoder_name)
+        about, of_row = table.description, of_table[table.folder]
+        rows = places_of(dataset.ids).find(list(of_row)).tolist() if of_row else ()
+        for row, why in zip(rows, of_row.values(), strict=True):
+            failures.setdefault((row, about.modality, why), set()).add(about.encoder_name)
     broken = []
     for (row, modality, why), names in sorted(failures.items()):
         reason = why if names == encoders[modality] else f"{', '.join(sorted(names))}: {why}"
@@ -81,13 +84,13 @@ def broken_parts(
 def input_notes(tables: Sequence[FeatureTable], dataset: Dataset) -> list[InputNote]:
     """What was done to the data set's inputs, counted; said with the encoder's name where others of its modality did
     not do it to the same rows."""
-    current = set(dataset.ids)
     encoders = _encoders(tables)
     rows: dict[tuple[str, str], dict[str, set[str]]] = {}
     for table in tables:
-        about = table.description
-        for name, notes in table.notes().items():
-            for note in notes if name in current else ():
+        about, of_row = table.description, table.notes()
+        there = places_of(dataset.ids).find(list(of_row)) >= 0 if of_row else ()
+        for name, notes in compress(of_row.items(), there):
+            for note in notes:
                 rows.setdefault((about.modality, note), {}).setdefault(about.encoder_name, set()).add(name)
     found = []
     for (modality, note), of_encoder in sorted(rows.items()):

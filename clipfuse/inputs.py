@@ -13,7 +13,10 @@ import numpy as np
 from clipfuse.data.dataset import Dataset, ImageRef, LedgerEntry, Part
 from clipfuse.data.image_names import make_stamp
 from clipfuse_cache import Samples
-from clipfuse_cache.fingerprint import NO_DIGEST, input_digest
+from clipfuse_cache.columns import places_of
+from clipfuse_cache.fingerprint import DIGEST_BYTES, NO_DIGEST, input_digest
+
+_BLOCK = 4096  # pictures that are under way at once
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total); total 0 means that there is nothing to do."""
@@ -36,11 +39,8 @@ def describe_samples(
     A picture's file is read and hashed once; where its stamp (size, time, place) is the one that ``previous`` knows,
     the digest from there is taken: an edit that keeps a file's place, size and time is not seen.
     """
-    known = {}
-    if previous is not None:
-        stamps = previous.image_stamps.tolist()
-        known = {(name, stamps[row]): previous.image_digests[row].tobytes() for row, name in enumerate(previous.ids)}
-    digests = [NO_DIGEST] * len(dataset)
+    known = _known_digests(dataset, previous)
+    digests = np.zeros((len(dataset), DIGEST_BYTES), dtype=np.uint8)
     stamps = np.zeros(len(dataset), dtype=np.uint64)
     to_read = []
     problems: dict[int, str] = {}
@@ -52,10 +52,11 @@ def describe_samples(
         except OSError as error:
             problems[row] = f"can't be read ({error.strerror or error})"
             continue
-        digest = known.get((dataset.ids[row], int(stamps[row])), NO_DIGEST)
+        digest = known(row, int(stamps[row]))
         if digest == NO_DIGEST:
             to_read.append(row)
-        digests[row] = digest
+        else:
+            digests[row] = np.frombuffer(digest, dtype=np.uint8)
 
     def read(row: int) -> bytes | str:
         picture = dataset.images[row]
@@ -66,30 +67,45 @@ def describe_samples(
             return f"can't be read ({error.strerror or error})"
 
     with ThreadPoolExecutor(min(8, 2 * cpu_count())) as pool:
-        for done, (row, found) in enumerate(zip(to_read, pool.map(read, to_read), strict=True), start=1):
-            if isinstance(found, bytes):
-                digests[row] = found
-            else:
-                problems[row] = found
-                stamps[row] = 0
-            progress("reading pictures", done, len(to_read))
+        for start in range(0, len(to_read), _BLOCK):
+            block = to_read[start : start + _BLOCK]
+            for done, (row, found) in enumerate(zip(block, pool.map(read, block), strict=True), start=start + 1):
+                if isinstance(found, bytes):
+                    digests[row] = np.frombuffer(found, dtype=np.uint8)
+                else:
+                    problems[row] = found
+                    stamps[row] = 0
+                progress("reading pictures", done, len(to_read))
 
-    tables = tuple(dict.fromkeys(origin.file for origin in dataset.origins))
-    places = {file: place for place, file in enumerate(tables)}
     samples = Samples(
         ids=dataset.ids,
         captions=dataset.captions,
         labels=dataset.labels,
         label_names=dataset.label_names,
-        tables=tuple(file.name for file in tables),
-        table_of=np.array([places[origin.file] for origin in dataset.origins], dtype=np.uint16),
-        lines=np.array([origin.line for origin in dataset.origins], dtype=np.uint32),
-        image_digests=np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, len(NO_DIGEST)),
+        tables=tuple(file.name for file in dataset.origins.files),
+        table_of=dataset.origins.file_of,
+        lines=dataset.origins.lines,
+        image_digests=digests,
         image_stamps=stamps,
         splits=dataset.splits,
+        numbers=dataset.numbers,
+        number_names=dataset.number_names,
         layout=asdict(dataset.layout),
     )
     return samples, [row_entry(dataset, row, "image", reason) for row, reason in sorted(problems.items())]
+
+
+def _known_digests(dataset: Dataset, previous: Samples | None) -> Callable[[int, int], bytes]:
+    """The digest that ``previous`` has for a row's picture if its stamp is this one; 16 zero bytes for other rows."""
+    if previous is None or not any(dataset.images):
+        return lambda row, stamp: NO_DIGEST
+    places, digests, stamps = places_of(previous.ids).find(dataset.ids), previous.image_digests, previous.image_stamps
+
+    def known(row: int, stamp: int) -> bytes:
+        place = places[row]
+        return digests[place].tobytes() if place >= 0 and int(stamps[place]) == stamp else NO_DIGEST
+
+    return known
 
 
 def _stamp(picture: ImageRef) -> int:

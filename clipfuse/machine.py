@@ -46,6 +46,17 @@ def device_name(device: str) -> str:
     return str(torch.cuda.get_device_name(torch.device(device)))
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the device has instructions for bfloat16 ("cpu" or a GPU); without them it is always slower."""
+    if device != "cpu":
+        return True
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in about or "amx_bf16" in about
+
+
 def gpu_count() -> int:
     """GPUs that this process may use."""
     import torch

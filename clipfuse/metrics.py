@@ -2,7 +2,8 @@
 
 Conventions, the same in every table that clipfuse prints:
 
-- A label is predicted where its probability is **at least** its threshold.
+- A label is predicted where its probability is **at least** its threshold; a row without any such label may get its
+  most probable one, where that rule (``empty_rows``) is asked for.
 - F1 is ``2 tp / (2 tp + fp + fn)`` and 0 where that is 0/0, as scikit-learn's default (``zero_division`` unset) has it;
   so are precision and recall. Hence a label with neither a positive row nor a prediction has F1 0 and *stays in*
   the macro mean, and a row with neither a true nor a predicted label adds 0 to the samples F1, although it was
@@ -24,6 +25,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from clipfuse.choose import EmptyRows, choose
 
 F1Name = Literal["micro_f1", "macro_f1", "samples_f1", "weighted_f1"]
 MetricName = Literal[
@@ -88,6 +91,8 @@ def evaluate(
     targets: ArrayLike,
     thresholds: ArrayLike,
     label_names: Sequence[str],
+    *,
+    empty_rows: EmptyRows = "nothing",
 ) -> Scores:
     """Score probabilities against the truth.
 
@@ -96,6 +101,7 @@ def evaluate(
         targets: (rows, labels) bool, or 0/1.
         thresholds: one float, or (labels,) floats, each within [0, 1].
         label_names: one name a label, in the columns' order.
+        empty_rows: what becomes of a row with no label at its threshold (see :func:`clipfuse.choose.choose`).
 
     Raises:
         ValueError: shapes that differ, no row or no label, values that are not finite or out of range.
@@ -104,7 +110,7 @@ def evaluate(
     rows, labels = targets.shape
     if len(label_names) != labels:
         raise ValueError(f"{len(label_names)} label names for {labels} labels")
-    predicted = probabilities >= checked_thresholds(thresholds, labels)
+    predicted = choose(probabilities, thresholds, empty_rows=empty_rows)
 
     hits = predicted & targets
     tp = hits.sum(axis=0)
@@ -201,16 +207,6 @@ def checked_targets(targets: ArrayLike) -> NDArray[np.bool_]:
     if given.dtype.kind not in "fiub" or not np.logical_or(given == 0, given == 1).all():
         raise ValueError("targets should be True/False or 0/1")
     return given.astype(bool, copy=False)
-
-
-def checked_thresholds(thresholds: ArrayLike, labels: int) -> NDArray[np.float64]:
-    """Thresholds as (labels,) float64. ValueError where their number is wrong or one is outside [0, 1]."""
-    values = np.asarray(thresholds, dtype=np.float64)
-    if values.shape not in ((), (labels,)):
-        raise ValueError(f"thresholds should be one number or {labels}, not of shape {values.shape}")
-    if not ((values >= 0) & (values <= 1)).all():
-        raise ValueError("thresholds cut probabilities: they should lie within [0, 1]")
-    return np.broadcast_to(values, (labels,)).copy()
 
 
 _COUNTS = {"rows", "labels_without_positives", "support"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 from clipfuse.encoders import EncoderFactory, EncoderSpec, Modality, Precision, Storage
+from clipfuse.machine import has_bfloat16
 from clipfuse.probe import default_batch_size, typical_batch
 from clipfuse_cache import FeatureCache
 
@@ -38,7 +38,7 @@ def settle_precision(
         return [found or replace(spec, precision="bfloat16") for found, spec in zip(settled, specs, strict=True)]
     open_ = [spec for found, spec in zip(settled, specs, strict=True) if found is None]
     faster: set[Modality] = set()
-    if open_ and alone and _has_bfloat16():
+    if open_ and alone and has_bfloat16("cpu"):
         exact = _seconds_per_row(factory, open_, "float32")
         slow = [spec for spec in open_ if exact[spec.modality] * rows[spec.modality] > WORTH_SECONDS]
         if slow:
@@ -56,15 +56,6 @@ def _begun(spec: EncoderSpec, cache: FeatureCache, storage: Storage) -> EncoderS
         if any(cache.has_begun(candidate.fingerprint(output, storage)) for output in spec.outputs):
             return candidate
     return None
-
-
-def _has_bfloat16() -> bool:
-    """Whether this processor has instructions for it; without them it is always slower."""
-    try:
-        about = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in about or "amx_bf16" in about
 
 
 def _seconds_per_row(

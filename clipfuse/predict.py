@@ -12,16 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clipfuse.choose import choose
 from clipfuse.config import TableConfig
 from clipfuse.data.dataset import Dataset, LedgerEntry
 from clipfuse.data.records import read_table
 from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder, tokens_of
-from clipfuse.errors import DataError, FingerprintMismatch
+from clipfuse.errors import DataError, FingerprintMismatch, TableError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
+from clipfuse.number_stream import with_numbers
 from clipfuse.run import Run
 from clipfuse.select_streams import check_inputs, read_streams
+from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams
+from clipfuse.views import View, find_view
 from clipfuse_cache import FeatureCache, TableDescription
 from clipfuse_cache.fingerprint import difference
 
@@ -32,7 +36,7 @@ class Prediction:
 
     Attributes:
         probabilities: (rows, labels) float64.
-        chosen: (rows, labels) bool, probability at or above the run's threshold.
+        chosen: (rows, labels) bool, by the run's thresholds and its rule for empty rows.
         ledger: rows and parts that could not be used; their rows are predicted from what is left.
         without_input: (rows,) bool, rows with nothing that the run reads: their prediction is a constant.
     """
@@ -49,6 +53,7 @@ def predict(
     *,
     cache: FeatureCache | None = None,
     encoders: Mapping[str, str] | None = None,
+    word_list: Path | None = None,
     options: ExtractOptions,
     progress: Progress = no_progress,
 ) -> Prediction:
@@ -56,27 +61,41 @@ def predict(
 
     Args:
         run: a trained run.
-        dataset: pictures and captions; labels are not looked at.
+        dataset: pictures, captions and numbers; labels are not looked at.
         cache: read features from there instead of encoding; it must hold every row, with the same inputs.
-        encoders: stream -> encoder name, where an encoder's files are no longer where they were at training.
-        options: for encoding; storage and precision are those of the run's streams.
+        encoders: stream ("image", "image-2", ...) -> encoder name, where an encoder's files are no longer where they
+            were at training.
+        word_list: the synonyms that a view was made with, where those are not the ones that ship.
+        options: for encoding; storage, precision and views are those of the run's streams.
         progress: called as work goes on.
 
     Raises:
         FingerprintMismatch: an encoder, or a table of the cache, is not the one that the run was trained on.
         DataError: rows of the cache were made from other pictures or captions.
+        TableError: ``dataset`` lacks a column of numbers that the run reads.
         RowsMissing: rows that the cache does not hold.
+        ConfigError: a view that can't be made as it was.
         WeightsMissing, EncoderError, CacheError: see each message.
     """
+    lacking = [name for name in run.numbers if name not in dataset.number_names]
+    if lacking:
+        raise TableError(
+            f"{run.name} reads column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}, which the table"
+            " does not have",
+            "Add it; cells may be empty",
+        )
     if cache is not None:
         streams, ledger = _read(run, dataset, cache, progress)
     else:
         factories = _find_encoders(run, encoders or {})
+        options = replace(options, views=_find_views(run, word_list))
         with tempfile.TemporaryDirectory(prefix="clipfuse-") as folder:
             streams, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
+    streams = with_numbers(streams, run.numbers, dataset.number_names, dataset.numbers, "cpu")
     probabilities = run.predictor().probabilities(streams)
-    present = torch.stack([streams.present[name] for name in run.streams])
-    return Prediction(probabilities, probabilities >= run.thresholds(), ledger, (~present.any(0)).cpu().numpy())
+    present = torch.stack(list(streams.present.values()))
+    chosen = choose(probabilities, run.thresholds(), empty_rows=run.config.empty_rows)
+    return Prediction(probabilities, chosen, ledger, (~present.any(0)).cpu().numpy())
 
 
 def like_training_table(run: Run, table: Path, images: Path | None, given: Mapping[str, str]) -> TableConfig:
@@ -96,6 +115,9 @@ def like_training_table(run: Run, table: Path, images: Path | None, given: Mappi
     known: dict[str, Any] = {role: name for role, name in columns.items() if name in there}
     if layout.form == "columns" and there.issuperset(run.labels):
         known["label_columns"] = run.labels
+    numbers = tuple(name for name in run.numbers if name in there)
+    if numbers:
+        known["number_columns"] = numbers
     if "label_column" in known:
         known["separator"] = layout.separator
     return TableConfig.model_validate({"table": table, "images": images, **known, **given})
@@ -104,7 +126,9 @@ def like_training_table(run: Run, table: Path, images: Path | None, given: Mappi
 def _read(
     run: Run, dataset: Dataset, cache: FeatureCache, progress: Progress
 ) -> tuple[Streams, tuple[LedgerEntry, ...]]:
-    tables = {name: cache.table(stream) for name, stream in run.streams.items()}
+    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
+    views = {name: tuple(map(cache.table, those)) for name, those in _views_read(run).items()}
+    tables = StreamTables(plain, views)
     samples, unreadable = describe_samples(dataset, cache.samples(), progress)
     check_inputs(tables, samples)
     rows = {name: row for row, name in enumerate(dataset.ids)}
@@ -131,23 +155,41 @@ def _encode(
         for storage, those in factories.items()
         if any(there[spec.modality] for factory in those for spec in factory.specs)
     }
-    reports = [
-        extract(those, dataset, cache, replace(options, storage=storage), progress)
-        for storage, those in (useful or factories).items()  # where none is, extract says so
-    ]
+    reports = []
+    for storage, those in (useful or factories).items():  # where none is, extract says so
+        read = {spec.modality for factory in those for spec in factory.specs}
+        useful_views = tuple(view for view in options.views if view.modality in read)
+        storing = replace(options, storage=storage, views=useful_views)
+        reports.append(extract(those, dataset, cache, storing, progress))
     by_fingerprint = {one.table.description.fingerprint: one.table for report in reports for one in report.tables}
     ledger = dict.fromkeys(entry for report in reports for entry in report.ledger)
-    rows = len(dataset)
-    values, present = {}, {}
+    made = {name: by_fingerprint[s.fingerprint] for name, s in run.streams.items() if s.fingerprint in by_fingerprint}
+    views = {
+        name: tuple(by_fingerprint[view.fingerprint] for view in those)
+        for name, those in _views_read(run).items()
+        if name in made
+    }
+    found = read_streams(StreamTables(made, views), dataset.ids)
+    values, present, rows = {}, {}, len(dataset)
     for name, stream in run.streams.items():
-        table = by_fingerprint.get(stream.fingerprint)
-        if table is None:  # not one row has this modality
+        if name in made:
+            values[name], present[name] = found.values[name], found.present[name]
+        else:  # not one row has this modality
             values[name] = torch.zeros(rows, stream.tokens, stream.dim)
             present[name] = torch.zeros(rows, dtype=torch.bool)
-            continue
-        found = read_streams({name: table}, dataset.ids)
-        values[name], present[name] = found.values[name], found.present[name]
-    return Streams(values, present), tuple(ledger)
+    # views of what is not there count, too: the mean over views is the same one whatever other rows have
+    absent = {name: tuple(values[name] for _ in those) for name, those in _views_read(run).items() if name not in made}
+    return Streams(values, present, {**found.views, **absent}), tuple(ledger)
+
+
+def _views_read(run: Run) -> Mapping[str, tuple[TableDescription, ...]]:
+    """The tables of views that a prediction needs: training draws from views, but few runs average over them."""
+    return run.views if run.config.average_views else {}
+
+
+def _find_views(run: Run, word_list: Path | None) -> tuple[View, ...]:
+    names = {(view.view, str(view.encoder["view"])): None for those in _views_read(run).values() for view in those}
+    return tuple(find_view(name, settings, word_list) for name, settings in names)
 
 
 def _find_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:

@@ -1,24 +1,29 @@
-"""A trained model of either kind: streams in, probabilities out; saved without pickle."""
+"""A trained model of any kind: streams in, probabilities out; saved without pickle."""
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from clipfuse.baselines import BASELINES, label_scores
-from clipfuse.config import TrainConfig
+from clipfuse.calibration import Calibration
 from clipfuse.errors import RunError
+from clipfuse.model_inputs import ModelInputs
 from clipfuse.models import build_model, count_parameters
-from clipfuse.scaler import Scaler
-from clipfuse.streams import Streams, scale
-from clipfuse.train import predict_probabilities
+from clipfuse.storage import Storage, pack, unpack
+from clipfuse.stream_model import StreamModel
+from clipfuse.streams import Streams
+from clipfuse.train_config import TrainConfig
+from clipfuse.training.validation import EVALUATION_ROWS, predict_logits
 
+CALIBRATION = "calibration.json"
 TRUSTED_TYPES = (
     "sklearn.metrics._dist_metrics.EuclideanDistance64",
     "sklearn.neighbors._classification.KNeighborsClassifier",
@@ -30,8 +35,8 @@ class Predictor(Protocol):
     """A trained model."""
 
     @property
-    def scalers(self) -> Mapping[str, Scaler]:
-        """Stream -> its scaler; the streams that the model reads, in order."""
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
         ...
 
     @property
@@ -39,8 +44,12 @@ class Predictor(Protocol):
         """Trained numbers, encoders and scalers left out; for kNN the stored training rows' numbers."""
         ...
 
+    def stored(self, storage: Storage) -> Predictor:
+        """What is left of it when its weights are stored like that."""
+        ...
+
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
-        """Unscaled streams -> (rows, labels) probabilities."""
+        """Streams as the cache has them -> (rows, labels) probabilities."""
         ...
 
     def files(self) -> dict[str, bytes]:
@@ -50,58 +59,192 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class TorchPredictor:
-    """A fusion with its scalers."""
+    """A fusion. ``packed``: its weights as they are stored, where that is not float32."""
 
-    model: nn.Module
-    scalers: Mapping[str, Scaler]
+    model: StreamModel
+    packed: Mapping[str, torch.Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.model.streams
 
     @property
     def parameters(self) -> int:
         """Trained numbers of heads and fusion."""
         return count_parameters(self.model)
 
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Name -> tensor as it is stored."""
+        found = self.model.state_dict() if self.packed is None else self.packed
+        return {name: value.contiguous() for name, value in found.items()}
+
+    def stored(self, storage: Storage) -> TorchPredictor:
+        """What is left of it when it is stored like that: it predicts with the rounded weights."""
+        if storage == "float32" or self.packed is not None:
+            return self
+        packed = pack(self.model.state_dict(), storage, [name for name, _ in self.model.named_buffers()])
+        model = copy.deepcopy(self.model)
+        model.load_state_dict(unpack(packed))
+        return TorchPredictor(model, packed)
+
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
-        """Unscaled streams -> (rows, labels) probabilities."""
-        with torch.inference_mode():
-            found = predict_probabilities(self.model, scale(streams.only(list(self.scalers)), self.scalers))
-        return found.double().cpu().numpy()
+        """Streams as the cache has them -> (rows, labels) probabilities."""
+        return torch.sigmoid(predict_logits(self.model, streams)).double().cpu().numpy()
 
     def files(self) -> dict[str, bytes]:
         """One safetensors file with heads, fusion and scalers."""
         from safetensors.torch import save
 
-        return {"model.safetensors": save(self.module().state_dict())}
+        return {"model.safetensors": save(self.weights)}
 
-    def module(self) -> nn.Module:
-        """All that is saved: the fusion and the scalers."""
-        return nn.ModuleDict({"fusion": self.model, "scalers": nn.ModuleDict(dict(self.scalers))})
+
+@dataclass(frozen=True)
+class EnsemblePredictor:
+    """Several fusions of one shape: the mean of their probabilities."""
+
+    members: tuple[TorchPredictor, ...]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.members[0].streams
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers of all members."""
+        return sum(member.parameters for member in self.members)
+
+    def stored(self, storage: Storage) -> EnsemblePredictor:
+        """Of members that are stored like that."""
+        return EnsemblePredictor(tuple(member.stored(storage) for member in self.members))
+
+    def probabilities(self, streams: Streams) -> NDArray[np.float64]:
+        """Streams as the cache has them -> (rows, labels) probabilities."""
+        return np.asarray(np.mean([member.probabilities(streams) for member in self.members], axis=0))
+
+    def files(self) -> dict[str, bytes]:
+        """One safetensors file; a member's weights have its number in front."""
+        from safetensors.torch import save
+
+        weights = [(f"{n}.{name}", w) for n, member in enumerate(self.members) for name, w in member.weights.items()]
+        return {"model.safetensors": save(dict(weights))}
 
 
 @dataclass(frozen=True)
 class EstimatorPredictor:
-    """A scikit-learn estimator on the joined streams, with their scalers."""
+    """A scikit-learn estimator on the joined streams, standardised."""
 
     estimator: Any
-    scalers: Mapping[str, Scaler]
+    inputs: ModelInputs
     labels: int
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.inputs.streams
 
     @property
     def parameters(self) -> int:
         """Numbers in the estimator's arrays: for kNN the training rows."""
         return sum(value.size for value in vars(self.estimator).values() if isinstance(value, np.ndarray))
 
+    def stored(self, storage: Storage) -> EstimatorPredictor:
+        """Itself: an estimator is stored as it is."""
+        return self
+
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
-        """Unscaled streams -> (rows, labels) probabilities."""
-        scaled = scale(streams.only(list(self.scalers)), self.scalers)
-        return label_scores(self.estimator, scaled.joined().cpu().numpy(), self.labels)
+        """Streams as the cache has them -> (rows, labels) probabilities."""
+        return label_scores(self.estimator, joined_features(self.inputs, streams), self.labels)
 
     def files(self) -> dict[str, bytes]:
         """skops for the estimator, safetensors for the scalers."""
         import skops.io
         from safetensors.torch import save
 
-        scalers = nn.ModuleDict(dict(self.scalers))
-        return {"estimator.skops": skops.io.dumps(self.estimator), "scalers.safetensors": save(scalers.state_dict())}
+        return {
+            "estimator.skops": skops.io.dumps(self.estimator),
+            "scalers.safetensors": save(self.inputs.state_dict()),
+        }
+
+
+@dataclass(frozen=True)
+class AveragePredictor:
+    """Another one, asked of the inputs as they are and of each of their views: the mean of its probabilities."""
+
+    inner: Predictor
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.inner.streams
+
+    @property
+    def parameters(self) -> int:
+        """Those of the other one."""
+        return self.inner.parameters
+
+    def stored(self, storage: Storage) -> AveragePredictor:
+        """The same average of what is left."""
+        return AveragePredictor(self.inner.stored(storage))
+
+    def probabilities(self, streams: Streams) -> NDArray[np.float64]:
+        """Streams as the cache has them, with views -> (rows, labels) probabilities."""
+        total = self.inner.probabilities(streams.view(0))
+        for number in range(1, streams.versions):
+            total = total + self.inner.probabilities(streams.view(number))
+        return total / streams.versions
+
+    def files(self) -> dict[str, bytes]:
+        """Those of the other one; the settings say that views are averaged."""
+        return self.inner.files()
+
+
+def over_views(predictor: Predictor, config: TrainConfig) -> Predictor:
+    """The predictor as the settings want it: averaged over views, or as it is."""
+    return AveragePredictor(predictor) if config.average_views else predictor
+
+
+@dataclass(frozen=True)
+class CalibratedPredictor:
+    """A predictor whose probabilities are calibrated."""
+
+    inner: Predictor
+    calibration: Calibration
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What it reads."""
+        return self.inner.streams
+
+    @property
+    def parameters(self) -> int:
+        """Trained numbers, the calibration's left out."""
+        return self.inner.parameters
+
+    def stored(self, storage: Storage) -> CalibratedPredictor:
+        """The same calibration of what is left."""
+        return CalibratedPredictor(self.inner.stored(storage), self.calibration)
+
+    def probabilities(self, streams: Streams) -> NDArray[np.float64]:
+        """Streams as the cache has them -> (rows, labels) probabilities."""
+        return self.calibration.apply(self.inner.probabilities(streams))
+
+    def files(self) -> dict[str, bytes]:
+        """Those of what is calibrated, and one of JSON."""
+        return {**self.inner.files(), CALIBRATION: json.dumps(self.calibration.to_dict()).encode()}
+
+
+@torch.inference_mode()
+def joined_features(inputs: ModelInputs, streams: Streams) -> NDArray[np.float32]:
+    """(rows, total dim) float32: the first token of every stream, standardised, side by side."""
+    found = []
+    for start in range(0, len(streams), EVALUATION_ROWS):
+        part = streams.rows(slice(start, start + EVALUATION_ROWS))
+        scaled = inputs(part.values, part.present)
+        found.append(torch.cat([value[:, 0] for value in scaled.values()], dim=-1).cpu().numpy())
+    return np.concatenate(found)
 
 
 def load_predictor(
@@ -112,20 +255,40 @@ def load_predictor(
     Raises:
         RunError: a file is missing or damaged, of another shape, or holds a type that is not allowed.
     """
-    from safetensors.torch import load
-
-    scalers = {name: Scaler(dim) for name, dim in dims.items()}
     try:
-        if config.head.kind in BASELINES:
-            import skops.io
-
-            nn.ModuleDict(dict(scalers)).load_state_dict(load(files["scalers.safetensors"]))
-            estimator = skops.io.loads(files["estimator.skops"], trusted=list(TRUSTED_TYPES))
-            if type(estimator) is not type(BASELINES.get(config.head.kind)(config.head, 1)):
-                raise TypeError(f"{type(estimator).__name__} is no {config.head.kind}")
-            return EstimatorPredictor(estimator, scalers, len(labels))
-        predictor = TorchPredictor(build_model(config, dims, len(labels), seed=config.seed).eval(), scalers)
-        predictor.module().load_state_dict(load(files["model.safetensors"]))
+        found = over_views(_load(files, config, dims, len(labels)), config)
+        if CALIBRATION in files:
+            found = CalibratedPredictor(found, Calibration.from_dict(json.loads(files[CALIBRATION])))
     except Exception as error:  # each library has its own
         raise RunError(f"the model can't be loaded ({error})", "Train the run again") from error
-    return predictor
+    return found
+
+
+def _load(files: Mapping[str, bytes], config: TrainConfig, dims: Mapping[str, int], labels: int) -> Predictor:
+    from safetensors.torch import load
+
+    if config.head.kind in BASELINES:
+        import skops.io
+
+        inputs = ModelInputs(dims, "zeros")
+        inputs.load_state_dict(load(files["scalers.safetensors"]))
+        estimator = skops.io.loads(files["estimator.skops"], trusted=list(TRUSTED_TYPES))
+        if type(estimator) is not type(BASELINES.build(config.head, 1)):
+            raise TypeError(f"{type(estimator).__name__} is no {config.head.kind}")
+        return EstimatorPredictor(estimator, inputs, labels)
+    packed = load(files["model.safetensors"])
+    if config.ensemble.kind == "none":
+        return _load_fusion(packed, config, dims, labels)
+    members = []
+    for n in range(config.ensemble.size):
+        own = {name.removeprefix(f"{n}."): value for name, value in packed.items() if name.startswith(f"{n}.")}
+        members.append(_load_fusion(own, config, dims, labels))
+    return EnsemblePredictor(tuple(members))
+
+
+def _load_fusion(
+    packed: Mapping[str, torch.Tensor], config: TrainConfig, dims: Mapping[str, int], labels: int
+) -> TorchPredictor:
+    model = build_model(config, dims, labels, seed=config.seed).eval()
+    model.load_state_dict(unpack(packed))
+    return TorchPredictor(model, None if config.storage == "float32" else packed)

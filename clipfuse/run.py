@@ -6,9 +6,11 @@
         config.toml          every setting
         environment.json     machine and library versions
         history.jsonl        one object an epoch
-        model/               model.json; model.safetensors, or estimator.skops and scalers.safetensors
+        model/               model.json; model.safetensors, or estimator.skops and scalers.safetensors; calibration.json
+                             (a cross-validation without refit has no model)
         thresholds.json      one threshold a label
         predictions.h5       probabilities of every row of the split, with its role
+        seen.json            ids of rows outside the split that the model was trained on, where there are such
         metrics.json         scores, and the SHA-256 of every file that is read again; written last: its presence
                              means that the run is complete
 """
@@ -17,9 +19,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,45 +33,20 @@ import tomli_w
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from clipfuse.config import TrainConfig
 from clipfuse.data.dataset import TableLayout
-from clipfuse.errors import CacheCorrupt, RunError
+from clipfuse.data.split import ROLES
+from clipfuse.errors import RunError
+from clipfuse.predictions import Predictions, pack_predictions, unpack_predictions
+from clipfuse.train_config import TrainConfig
 from clipfuse.trivial import TrivialRow
-from clipfuse_cache import TableDescription, hdf5
+from clipfuse_cache import TableDescription
 from clipfuse_cache.atomic import write_bytes
 
 if TYPE_CHECKING:
     from clipfuse.predictor import Predictor
 
 VERSION = 1
-ROLES = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a run said about the rows of its split.
-
-    Attributes:
-        ids: in split order.
-        roles: (rows,) uint8 index into ``ROLES``.
-        targets: (rows, labels) bool, the true labels.
-        probabilities: (rows, labels) float32, from the model before any refit.
-        folds: (rows,) int16, the fold that held a training row out, -1 elsewhere.
-        parts: names of the stacked parts.
-        out_of_fold: (rows, parts, labels) float32, probabilities from models that had not seen the row; nan elsewhere.
-    """
-
-    ids: tuple[str, ...]
-    roles: NDArray[np.uint8]
-    targets: NDArray[np.bool_]
-    probabilities: NDArray[np.float32]
-    folds: NDArray[np.int16]
-    parts: tuple[str, ...]
-    out_of_fold: NDArray[np.float32]
-
-    def of_role(self, role: str) -> NDArray[np.int64]:
-        """(n,) positions of the rows with that role."""
-        return np.flatnonzero(self.roles == ROLES.index(role))
+SEEN = "seen.json"
 
 
 @dataclass(frozen=True)
@@ -81,6 +60,8 @@ class Run:
         labels: label names, in the order of the model's outputs.
         layout: how the training table was written.
         metrics: the content of metrics.json.
+        views: stream -> the tables of other views of its inputs that training drew from.
+        numbers: columns of the training table that stream "numbers" is made of, which comes last; often none.
     """
 
     path: Path
@@ -89,20 +70,31 @@ class Run:
     labels: tuple[str, ...]
     layout: TableLayout
     metrics: Mapping[str, Any]
+    views: Mapping[str, tuple[TableDescription, ...]] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The directory's name."""
         return self.path.name
 
+    @property
+    def dims(self) -> dict[str, int]:
+        """Stream -> width, in the order in which the model joins them."""
+        return stream_dims(self.streams, self.numbers)
+
     def predictor(self) -> Predictor:
-        """The trained model. Raises RunError where a file was changed or can't be loaded."""
+        """The trained model. Raises RunError where there is none, a file was changed or can't be loaded."""
         from clipfuse.predictor import load_predictor  # torch: bench reads runs without it
 
-        dims = {name: stream.dim for name, stream in self.streams.items()}
         names = [name for name in self.metrics["files"] if name.startswith("model/")]
+        if names == ["model/model.json"]:
+            raise RunError(
+                f"{self.name} is a cross-validation: it scores a way to train, and keeps no model",
+                "Train one with the same options and without --cross-validate, or with --refit all beside it",
+            )
         files = {name.removeprefix("model/"): _read(self.path, name, self.metrics) for name in names}
-        return load_predictor(files, self.config, dims, self.labels)
+        return load_predictor(files, self.config, self.dims, self.labels)
 
     def thresholds(self) -> NDArray[np.float64]:
         """(labels,) float64."""
@@ -113,12 +105,13 @@ class Run:
         """Ids of the rows that trained or tuned the kept model: scores on them are not honest ones."""
         found = self.predictions()
         untouched = (found.roles == ROLES.index("test")) & (self.config.refit == "none")
-        return frozenset(name for name, free in zip(found.ids, untouched, strict=True) if not free)
+        elsewhere = json.loads(_read(self.path, SEEN, self.metrics)) if SEEN in self.metrics["files"] else []
+        return frozenset(name for name, free in zip(found.ids, untouched, strict=True) if not free).union(elsewhere)
 
     def predictions(self) -> Predictions:
         """What the run said about the rows of its split."""
         data = _read(self.path, "predictions.h5", self.metrics)
-        return _unpack_predictions(data, str(self.path / "predictions.h5"), len(self.labels))
+        return unpack_predictions(data, str(self.path / "predictions.h5"), len(self.labels))
 
     def trivial_rows(self) -> list[TrivialRow]:
         """The trivial predictions fitted on this run's training rows."""
@@ -134,6 +127,22 @@ class Run:
         """Bytes of the weights' files of the encoders that the streams come from, each file once."""
         weights = {s.encoder["weights"]: int(s.provenance.get("weights_bytes", 0)) for s in self.streams.values()}
         return sum(weights.values())
+
+
+@contextmanager
+def new_run(runs: Path, kind: str) -> Iterator[Path]:
+    """A new folder for a run (see :func:`create_folder`), which does not stay where its run does not come about."""
+    folder = create_folder(runs, kind, datetime.now())
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def stream_dims(streams: Mapping[str, TableDescription], numbers: Sequence[str]) -> dict[str, int]:
+    """Stream -> width, in the order in which a model joins them; ``numbers`` come last."""
+    return {name: stream.dim for name, stream in streams.items()} | ({"numbers": len(numbers)} if numbers else {})
 
 
 def create_folder(runs: Path, kind: str, now: datetime) -> Path:
@@ -164,13 +173,19 @@ def write_run(
     streams: Mapping[str, TableDescription],
     labels: Sequence[str],
     layout: Mapping[str, Any],
-    predictor: Predictor,
+    predictor: Predictor | None,
     thresholds: NDArray[np.float64],
     predictions: Predictions,
     environment: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    seen: Collection[str] = (),
+    *,
+    views: Mapping[str, Sequence[TableDescription]] | None = None,
+    numbers: Sequence[str] = (),
 ) -> Run:
     """Fill a run's directory, ``metrics.json`` last.
+
+    ``predictor`` is None where no model is kept; ``seen`` are ids outside of ``predictions`` that it was trained on.
 
     Raises:
         DiskFull, CacheError: a file could not be written; the run then counts as incomplete.
@@ -179,16 +194,19 @@ def write_run(
         "format": "clipfuse-model",
         "version": VERSION,
         "streams": {name: asdict(stream) for name, stream in streams.items()},
+        "views": {name: [asdict(view) for view in those] for name, those in (views or {}).items()},
+        "numbers": list(numbers),
         "labels": list(labels),
         "layout": dict(layout),
     }
     files = {
         "config.toml": tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode(),
         "environment.json": _json(environment),
-        **{f"model/{name}": data for name, data in predictor.files().items()},
+        **{f"model/{name}": data for name, data in (predictor.files() if predictor is not None else {}).items()},
         "model/model.json": _json(about),
         "thresholds.json": _json(dict(zip(labels, map(float, thresholds), strict=True))),
-        "predictions.h5": _pack_predictions(predictions),
+        "predictions.h5": pack_predictions(predictions),
+        **({SEEN: _json(sorted(seen))} if seen else {}),
     }
     for name, data in files.items():
         write_bytes(path / name, data)
@@ -219,8 +237,9 @@ def open_run(path: Path) -> Run:
         config = TrainConfig.model_validate(tomllib.loads(_read(path, "config.toml", metrics).decode()))
         about = json.loads(_read(path, "model/model.json", metrics))
         streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
+        views = {name: tuple(TableDescription(**view) for view in those) for name, those in about["views"].items()}
         layout = TypeAdapter(TableLayout).validate_python(about["layout"])
-        return Run(path, config, streams, tuple(about["labels"]), layout, metrics)
+        return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, tuple(about["numbers"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
 
@@ -251,43 +270,3 @@ def _read(run: Path, name: str, metrics: Mapping[str, Any]) -> bytes:
     if hashlib.sha256(data).hexdigest() != metrics["files"].get(name):
         raise RunError(f"{run / name} is not what was written (its SHA-256 differs)", "Train the run again")
     return data
-
-
-def _pack_predictions(predictions: Predictions) -> bytes:
-    ids, offsets = hdf5.pack_strings([name.encode() for name in predictions.ids])
-    parts = np.frombuffer(json.dumps(predictions.parts).encode(), dtype=np.uint8)
-    return hdf5.build(
-        {"format": "clipfuse-predictions", "version": VERSION},
-        {
-            "ids": ids,
-            "id_offsets": offsets,
-            "roles": predictions.roles,
-            "targets": predictions.targets.astype(np.uint8),
-            "probabilities": predictions.probabilities,
-            "folds": predictions.folds,
-            "parts": parts,
-            "out_of_fold": predictions.out_of_fold,
-        },
-    )
-
-
-def _unpack_predictions(data: bytes, name: str, labels: int) -> Predictions:
-    try:
-        with hdf5.Reader(data, name) as reader:
-            roles = reader.dataset("roles", "uint8", (None,))
-            rows = len(roles)
-            ids = hdf5.unpack_strings(
-                reader.dataset("ids", "uint8", (None,)), reader.dataset("id_offsets", "uint64", (rows + 1,))
-            )
-            parts = tuple(json.loads(reader.dataset("parts", "uint8", (None,)).tobytes()))
-            return Predictions(
-                tuple(ids),
-                roles,
-                reader.dataset("targets", "uint8", (rows, labels)).astype(np.bool_),
-                reader.dataset("probabilities", "float32", (rows, labels)),
-                reader.dataset("folds", "int16", (rows,)),
-                parts,
-                reader.dataset("out_of_fold", "float32", (rows, len(parts), labels)),
-            )
-    except (ValueError, CacheCorrupt) as error:
-        raise RunError(f"{name} can't be read ({error})", "Train the run again") from error

@@ -5,58 +5,84 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 
+import numpy as np
 import torch
 
-from clipfuse.config import StreamConfig, TrainConfig
+from clipfuse.cache_tables import PREFERRED
 from clipfuse.errors import ConfigError, DataError
+from clipfuse.fusions import modalities_read
+from clipfuse.number_stream import NUMBERS
 from clipfuse.registry import did_you_mean
+from clipfuse.select_views import select_views
+from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams
-from clipfuse_cache import CacheMissing, FeatureCache, FeatureTable, Samples
+from clipfuse.train_config import StreamConfig, TrainConfig
+from clipfuse_cache import CacheMissing, FeatureCache, Features, FeatureTable, Samples
 from clipfuse_cache.fingerprint import difference, rows_digest
 from clipfuse_cache.manifest import IDENTITY
 
-NEEDS: dict[str, tuple[str, ...]] = {"image": ("image",), "text": ("text",)}
-BOTH = ("image", "text")
-PREFERRED = ("projected", "pooled", "mean", "cls")
-"""Which of an encoder's outputs is read where none is named."""
 
+def select_streams(cache: FeatureCache, config: TrainConfig) -> StreamTables:
+    """The feature tables that ``config.fusion`` reads, with the views that training draws from, and the numbers.
 
-def select_streams(cache: FeatureCache, config: TrainConfig) -> dict[str, FeatureTable]:
-    """Stream name -> feature table, for what ``config.fusion`` reads.
-
-    Where a modality has one encoder it is taken; where it has several one must be named.
+    Where a modality has one encoder it is taken; where it has several they must be named. A modality's second encoder
+    is stream "image-2".
 
     Raises:
-        CacheMissing: no complete table of a modality that the fusion needs.
-        ConfigError: several encoders and none named, several tables of the one named, or a name that is not there.
+        CacheMissing: no complete table of a modality, or of a view, that is needed, or no numbers.
+        ConfigError: several encoders and none named, several tables of the one named, a name that is not there, or one
+            that is there twice.
     """
     tables = cache.tables()
-    chosen = {}
-    for modality in NEEDS.get(config.fusion.kind, BOTH):
-        of_modality = [
-            table for table in tables if (table.description.modality, table.description.view) == (modality, IDENTITY)
-        ]
-        if not of_modality:
+    chosen: dict[str, FeatureTable] = {}
+    views: dict[str, tuple[FeatureTable, ...]] = {}
+    numbers: tuple[str, ...] = ()
+    for modality in modalities_read(config.fusion, config.modalities):
+        if modality == NUMBERS:
+            numbers = _number_columns(cache, config)
+            continue
+        of_modality = [table for table in tables if table.description.modality == modality]
+        plain = [table for table in of_modality if table.description.view == IDENTITY]
+        if not plain:
             what = "pictures" if modality == "image" else "captions"
             raise CacheMissing(
                 f"{cache.root} holds no features of {what}, which fusion {config.fusion.kind} reads",
                 f"Run clipfuse extract with an encoder for {what}, or choose another --fusion",
             )
-        chosen[modality] = _choose(of_modality, getattr(config, modality), modality)
-    return chosen
+        wanted: StreamConfig = getattr(config, modality)
+        found: dict[str, FeatureTable] = {}
+        for number, name in enumerate(wanted.encoder or (None,), start=1):
+            table = _choose(plain, name, wanted.output, modality)
+            if any(table.folder == other.folder for other in found.values()):
+                problem = f"--{modality}-encoder {name!r} is {table.description.name}, which is named already"
+                raise ConfigError(problem, "Name each encoder once")
+            found[modality if number == 1 else f"{modality}-{number}"] = table
+        chosen |= found
+        views |= select_views(of_modality, found, wanted.views, modality)
+    if config.average_views and not views:
+        raise ConfigError("there are no views to average over", "Name some, for example --image-view flip")
+    return StreamTables(chosen, views, numbers)
 
 
-def read_streams(tables: Mapping[str, FeatureTable], ids: Sequence[str], device: str = "cpu") -> Streams:
-    """Features of ``ids`` as streams. Raises RowsMissing, CacheCorrupt."""
-    values, present = {}, {}
-    for name, table in tables.items():
-        features = table.take(ids)
-        values[name] = torch.from_numpy(features.values).to(device)
-        present[name] = torch.from_numpy(features.valid).to(device)
-    return Streams(values, present)
+def read_streams(tables: StreamTables, ids: Sequence[str], device: str = "cpu") -> Streams:
+    """Features of ``ids`` as streams, with their views. Raises RowsMissing, CacheCorrupt."""
+    return as_streams({name: (table.take(ids) for table in tables.with_views(name)) for name in tables}, device)
 
 
-def check_inputs(tables: Mapping[str, FeatureTable], samples: Samples) -> None:
+def as_streams(features: Mapping[str, Iterable[Features]], device: str) -> Streams:
+    """Streams from what tables hold: stream -> features of its inputs as they are, then of its views. A row that a view
+    could not be made of has the input as it is there."""
+    values, present, views = {}, {}, {}
+    for name, (plain, *others) in features.items():
+        values[name] = torch.from_numpy(plain.values).to(device)
+        present[name] = torch.from_numpy(plain.valid).to(device)
+        seen = [np.where(view.valid[:, None, None], view.values, plain.values) for view in others]
+        if seen:
+            views[name] = tuple(torch.from_numpy(one).to(device) for one in seen)
+    return Streams(values, present, views)
+
+
+def check_inputs(tables: StreamTables, samples: Samples) -> None:
     """Make sure that features of ``samples`` were made from the pictures and captions that these have now.
 
     Raises:
@@ -64,7 +90,7 @@ def check_inputs(tables: Mapping[str, FeatureTable], samples: Samples) -> None:
         RowsMissing: rows that a table does not hold.
         CacheCorrupt: a shard is damaged.
     """
-    for table in tables.values():
+    for table in tables.every_table():
         digests = samples.input_digests(table.description.modality)
         if table.is_complete_for(rows_digest(samples.ids, digests)):
             continue
@@ -80,12 +106,25 @@ def check_inputs(tables: Mapping[str, FeatureTable], samples: Samples) -> None:
             )
 
 
-def _choose(tables: list[FeatureTable], wanted: StreamConfig, modality: str) -> FeatureTable:
+def _number_columns(cache: FeatureCache, config: TrainConfig) -> tuple[str, ...]:
+    names = cache.samples().number_names
+    if not names:
+        raise CacheMissing(
+            f"{cache.root} holds no numbers, which fusion {config.fusion.kind} is to read",
+            "Name columns of the table: clipfuse extract --number-column NAME",
+        )
+    return names
+
+
+def _choose(tables: list[FeatureTable], wanted: str | None, wanted_output: str | None, modality: str) -> FeatureTable:
     names = list(dict.fromkeys(table.description.encoder_name for table in tables))
     option = f"--{modality}-encoder"
-    if wanted.encoder is None and len(names) > 1:
-        raise ConfigError(f"several {modality} encoders: {', '.join(names)}", f"Choose one: {option} {quote(names[0])}")
-    name = wanted.encoder or names[0]
+    if wanted is None and len(names) > 1:
+        raise ConfigError(
+            f"several {modality} encoders: {', '.join(names)}",
+            f"Choose one or more: {option} {quote(names[0])}",
+        )
+    name = wanted or names[0]
     ends = [full for full in names if full.endswith((f"/{name}", f":{name}"))]
     if name not in names and len(ends) == 1:
         name = ends[0]
@@ -97,13 +136,13 @@ def _choose(tables: list[FeatureTable], wanted: StreamConfig, modality: str) -> 
         if table.description.encoder_name == name:
             outputs.setdefault(table.description.output, []).append(table)
             backends.setdefault(str(table.description.encoder["backend"]), []).append(table)
-    if len(backends) > 1 and wanted.output is None:
+    if len(backends) > 1 and wanted_output is None:
         raise ConfigError(
             f"the cache holds several {modality} encoders named {name}, of {' and '.join(backends)}",
             f"Choose an output of one with --{modality}-output ({', '.join(outputs)}),"
             f" or drop the tables of the other: {_drops(table for found in backends.values() for table in found)}",
         )
-    output = wanted.output or next((o for o in PREFERRED if o in outputs), next(iter(outputs)))
+    output = wanted_output or next((o for o in PREFERRED if o in outputs), next(iter(outputs)))
     if output not in outputs:
         raise ConfigError(f"{name} has no output {output!r}", did_you_mean(output, outputs))
     first, *others = outputs[output]

@@ -15,6 +15,7 @@ from clipfuse.encoders import Encoder, EncoderSpec, Prepared
 from clipfuse.errors import DataError, EncoderError
 from clipfuse.views import View
 from clipfuse_cache import Shard, TableWriter
+from clipfuse_cache.columns import take
 from clipfuse_cache.fingerprint import NO_DIGEST, input_digest
 
 TOKENS_OF_A_ROW = 32
@@ -101,7 +102,8 @@ class ShardWork:
         self._number = number
         self._jobs = jobs
         self._dataset = dataset
-        self._digests = digests
+        self._digests = take(digests, rows)  # by position in the shard, as what follows
+        self._captions = take(dataset.captions, rows) if jobs[0].encoder.spec.modality == "text" else []
         self._parts: dict[TableKey, _Part] = {}
         for job, output in missing:
             table = jobs[job].writers[output].plan.table
@@ -116,7 +118,7 @@ class ShardWork:
         text = self._jobs[0].encoder.spec.modality == "text"
         size = batch_size * CAPTION_BATCHES if text else batch_size
         if text:  # by characters, which are known; within a task they will be sorted by tokens
-            inputs.sort(key=lambda places: (len(self._caption(places)), self._digests[self.rows[places[0]]]))
+            inputs.sort(key=lambda places: (len(self._caption(places)), self._digests[places[0]]))
         chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)] or [[]]
         self._tasks_left = len(chunks)
         for chunk in chunks:
@@ -160,8 +162,8 @@ class ShardWork:
 
     def write(self) -> None:
         """Write the shard of every table. Raises DiskFull, CacheError."""
-        ids = tuple(self._dataset.ids[row] for row in self.rows)
-        digests = np.frombuffer(b"".join(self._digests[row] for row in self.rows), dtype=np.uint8)
+        ids = tuple(take(self._dataset.ids, self.rows))
+        digests = np.frombuffer(b"".join(self._digests), dtype=np.uint8)
         for (job, output), part in self._parts.items():
             notes = {note: tuple(sorted(places)) for note, places in part.notes.items()}
             shard = Shard(ids, digests.reshape(-1, len(NO_DIGEST)), part.values, part.valid, part.failures, notes)
@@ -170,16 +172,16 @@ class ShardWork:
 
     def _distinct_inputs(self) -> list[list[int]]:
         same: dict[bytes, list[int]] = {}
-        for place, row in enumerate(self.rows):
-            if self._digests[row] != NO_DIGEST:
-                same.setdefault(self._digests[row], []).append(place)
+        for place, digest in enumerate(self._digests):
+            if digest != NO_DIGEST:
+                same.setdefault(digest, []).append(place)
         return list(same.values())
 
     def _prepare_pictures(self, inputs: list[list[int]]) -> list[Batch]:
         kept: dict[int, list[tuple[list[int], Prepared]]] = {job: [] for job in self.jobs}
         for places in inputs:
             try:
-                picture = decode_picture(self._read_again(self.rows[places[0]]))
+                picture = decode_picture(self._read_again(places[0]))
             except PictureError as error:
                 self._fail(places, str(error))
                 continue
@@ -188,7 +190,7 @@ class ShardWork:
         return [self._batch(job, ready) for job, ready in kept.items() if ready]
 
     def _caption(self, places: list[int]) -> str:
-        return self._dataset.captions[self.rows[places[0]]] or ""
+        return self._captions[places[0]] or ""
 
     def _prepare_captions(self, inputs: list[list[int]], most_tokens: int) -> list[Batch]:
         batches = []
@@ -197,7 +199,7 @@ class ShardWork:
             for places in inputs:
                 self._prepare(job, places, self._caption(places), (), kept)
             # captions of like length together: less padding
-            kept.sort(key=lambda each: (each[1].length, self._digests[self.rows[each[0][0]]]))
+            kept.sort(key=lambda each: (each[1].length, self._digests[each[0][0]]))
             batch: list[tuple[list[int], Prepared]] = []
             for each in kept:
                 if batch and (len(batch) + 1) * each[1].length > most_tokens:
@@ -219,7 +221,7 @@ class ShardWork:
         """An input that can't be used is noted and left out. ``notes``: what was done to it already."""
         view = self._jobs[job].view
         try:
-            seen = item if view is None else view.apply(item, self._digests[self.rows[places[0]]])
+            seen = item if view is None else view.apply(item, self._digests[places[0]])
             prepared = self._jobs[job].encoder.prepare(seen)
         except MemoryError:
             raise  # the machine's trouble and not the row's
@@ -244,10 +246,11 @@ class ShardWork:
         """The tables' parts of one job, or of all."""
         return [part for (number, _), part in self._parts.items() if job is None or number == job]
 
-    def _read_again(self, row: int) -> bytes:
+    def _read_again(self, place: int) -> bytes:
         """A picture that was there when its digest was taken. A failure now is the disk's and not the row's, and other
         bytes are another row's: noted under that digest either would stay, because a table is never made again for the
         same input."""
+        row = self.rows[place]
         picture, name = self._dataset.images[row], self._dataset.ids[row]
         assert picture is not None
         try:
@@ -256,6 +259,6 @@ class ShardWork:
             raise DataError(
                 f"{picture.key} ({name}) could be read before and can't be now ({error.strerror or error})", _AGAIN
             ) from error
-        if input_digest(data) != self._digests[row]:
+        if input_digest(data) != self._digests[place]:
             raise DataError(f"{picture.key} ({name}) has changed since this extraction began", _AGAIN)
         return data

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipfuse.data.dataset import Dataset, ImageRef, Origin, TableLayout
+from clipfuse.data.dataset import Dataset, ImageRef, TableLayout
 from clipfuse.data.image_names import make_stamp
+from clipfuse.data.origins import Origins
 from clipfuse.data.pictures import DECODER
 from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Prepared, Shape
 
@@ -138,7 +139,7 @@ def fake_dataset(images: MemoryImages, captions: Mapping[str, str | None]) -> Da
         captions=tuple(captions.values()),
         labels=np.array([[row % 2 == 0] for row in range(len(ids))], dtype=np.bool_).reshape(-1, 1),
         label_names=("even",),
-        origins=tuple(Origin(Path("table.csv"), row + 2) for row in range(len(ids))),
+        origins=Origins.of_file(Path("table.csv"), range(2, len(ids) + 2)),
         layout=TableLayout("csv", ("id", "caption", "labels"), "id", "id", "caption", "labels", "joined", " "),
         references=ids,
     )

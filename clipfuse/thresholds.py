@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clipfuse.choose import EmptyRows, most_probable
 from clipfuse.metrics import F1Name, checked, ratio
 
 ThresholdMode = Literal["common", "per-label"]
@@ -15,7 +16,12 @@ _TIE = 1e-12  # for sums of rounded terms; micro F1 is compared exactly
 
 
 def tune_thresholds(
-    probabilities: ArrayLike, targets: ArrayLike, *, mode: ThresholdMode, metric: F1Name = "micro_f1"
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    *,
+    mode: ThresholdMode,
+    metric: F1Name = "micro_f1",
+    empty_rows: EmptyRows = "nothing",
 ) -> NDArray[np.float64]:
     """The thresholds that score best on these rows, (labels,) float64, each within (0, 1).
 
@@ -32,6 +38,7 @@ def tune_thresholds(
         targets: (rows, labels) bool.
         mode: "common" or "per-label".
         metric: the F1 that the common threshold maximises.
+        empty_rows: the rule that the labels will be chosen by; the common threshold is the best one under it.
 
     Raises:
         ValueError: an unknown mode or metric; shapes that differ, no rows, values out of range.
@@ -42,7 +49,11 @@ def tune_thresholds(
         raise ValueError(f"metric should be one of {', '.join(get_args(F1Name))}, not {metric!r}")
     probabilities, targets = checked(probabilities, targets)
     labels = targets.shape[1]
-    common = np.full(labels, _common(probabilities, targets, metric))
+    ranked = probabilities
+    if empty_rows == "most-probable":  # under one threshold, that is the same as being sure of it
+        ranked = probabilities.copy()
+        ranked[np.arange(len(ranked)), most_probable(ranked)] = 1.0
+    common = np.full(labels, _common(ranked, targets, metric))
     if mode == "common":
         return common
     own = np.array([_common(probabilities[:, [i]], targets[:, [i]], "micro_f1") for i in range(labels)])

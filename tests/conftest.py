@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # in a job that a shell started in the background: a test that interrupts, and every child, would go on
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the hub
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: small tensors are quicker so, on a busy machine, too
@@ -146,6 +151,12 @@ def toy(tmp_path_factory):
     return make_toy(tmp_path_factory.mktemp("toy") / "cache")
 
 
+@pytest.fixture
+def small(tmp_path, build_toy):
+    """A cache of 60 rows for a test to change."""
+    return build_toy(tmp_path / "cache", rows=60)
+
+
 @pytest.fixture(scope="session")
 def _quick_intervals():
     """Most of the time of a small training goes to its intervals."""
@@ -159,20 +170,28 @@ def _quick_intervals():
 @pytest.fixture(scope="session")
 def settings(_quick_intervals):
     """``settings(fusion, head="mlp", epochs=4, ...)`` -> TrainConfig of a small, quick model."""
-    from clipfuse.config import TrainConfig
+    from clipfuse.train_config import TrainConfig
 
-    def make(fusion="concat", head="mlp", *, epochs=4, fusion_settings=None, head_settings=None, fit=None, **others):
+    small = {"mlp": {"hidden": (16,)}, "chain": {"hidden": (16,)}, "binary-rnn": {"hidden": 8}, "knn": {"neighbors": 5}}
+    small["label-query"] = {"width": 8, "heads": 2}
+
+    def make(
+        fusion="concat",
+        head="mlp",
+        *,
+        epochs=4,
+        fusion_settings=None,
+        head_settings=None,
+        fit=None,
+        stacking=None,
+        **others,
+    ):
         return TrainConfig.model_validate(
             {
-                "fusion": {
-                    "kind": fusion,
-                    "folds": 2,
-                    "meta_hidden": (8,),
-                    "meta_epochs": 3,
-                    **(fusion_settings or {}),
-                },
-                "head": {"kind": head, "hidden": (16,), "neighbors": 5, **(head_settings or {})},
+                "fusion": {"kind": fusion, **(fusion_settings or {})},
+                "head": {"kind": head, **small.get(head, {}), **(head_settings or {})},
                 "fit": {"epochs": epochs, "learning_rate": 1e-2, **(fit or {})},
+                "stacking": {"folds": 2, "fit": {"epochs": 3, "learning_rate": 2e-2}, **(stacking or {})},
                 **others,
             }
         )

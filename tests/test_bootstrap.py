@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 import clipfuse.bootstrap as bootstrap
 from clipfuse.bootstrap import bootstrap_intervals, draw_weights, paired_difference, weighted_scores
+from clipfuse.choose import choose
 from clipfuse.metrics import METRICS, evaluate
 
 
@@ -189,3 +190,22 @@ def test_unfit_arguments_are_refused():
         paired_difference(
             probabilities, 0.5, probabilities, 0.5, np.zeros_like(targets), "mean_average_precision", seed=0
         )
+
+
+def test_the_rule_for_empty_rows_is_that_of_the_scores():
+    probabilities, targets = table(80)
+    weights = draw_weights(80, 30, np.random.default_rng(0))
+    filled = choose(probabilities, 0.8, empty_rows="most-probable")
+    assert (filled != choose(probabilities, 0.8)).any()
+    expected = naive(filled, targets, 0.5, weights)
+    rule = {"empty_rows": "most-probable", "metrics": ("micro_f1", "samples_f1", "subset_accuracy")}
+    for name, values in weighted_scores(probabilities, targets, 0.8, weights, **rule).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-12)
+    found = bootstrap_intervals(probabilities, targets, 0.8, replicates=30, seed=0, **rule)
+    assert found["micro_f1"].value == evaluate(filled, targets, 0.5, list("abcde")).micro_f1
+    paired = {"replicates": 30, "seed": 0}
+    gain = paired_difference(
+        probabilities, 0.8, probabilities, 0.8, targets, **paired, empty_rows=("most-probable", "nothing")
+    )
+    assert gain == paired_difference(filled, 0.5, probabilities, 0.8, targets, **paired)
+    assert gain.observed != 0

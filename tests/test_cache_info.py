@@ -6,6 +6,7 @@ import pytest
 from clipfuse.cache_info import describe_cache
 from clipfuse.errors import CacheCorrupt, CacheMissing, DataError
 from clipfuse.select_streams import check_inputs
+from clipfuse.stream_tables import StreamTables
 from clipfuse_cache import FeatureCache, RowsMissing
 from clipfuse_cache.fingerprint import fingerprint
 
@@ -72,9 +73,9 @@ def test_a_table_that_is_behind_says_what_makes_it_again(small, output, view, ba
     with pytest.raises(RowsMissing, match=rf"1 of 1 rows .* 'new'. Run {command} (on|with)"):
         table.take(["new"])
     with pytest.raises(DataError, match=rf"Run {command.removesuffix(' again')} again"):
-        check_inputs({"image": table}, changed.samples)
+        check_inputs(StreamTables({"image": table}), changed.samples)
     with pytest.raises(RowsMissing, match=rf"the first is 'new'. Run {command} (on|with)"):
-        check_inputs({"image": table}, small.with_samples(ids=("new", *small.ids[1:])).samples)
+        check_inputs(StreamTables({"image": table}), small.with_samples(ids=("new", *small.ids[1:])).samples)
 
 
 def test_unfinished_work_is_named(small):

@@ -108,6 +108,15 @@ def test_a_probability_at_its_threshold_is_predicted():
     assert [label.recall for label in scores.labels] == [1.0, 0.0]
 
 
+def test_the_rule_for_empty_rows():
+    probabilities = np.array([[0.4, 0.3], [0.6, 0.1], [0.1, 0.2]])
+    targets = np.array([[True, False], [True, False], [False, True]])
+    plain = evaluate(probabilities, targets, 0.5, names(2))
+    filled = evaluate(probabilities, targets, 0.5, names(2), empty_rows="most-probable")
+    assert (plain.micro_f1, filled.micro_f1) == (0.5, 1.0)
+    assert filled.mean_average_precision == plain.mean_average_precision
+
+
 def test_float32_probabilities_are_not_rounded_toward_a_float64_threshold():
     just_below = np.array([[0.7]], dtype=np.float32)  # 0.699999988…
     assert evaluate(just_below, [[True]], 0.7, ["a"]).micro_f1 == 0.0

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -217,6 +218,14 @@ class TestReadLikeTheTrainingTable:
     def test_labels_are_split_as_they_were(self, scenes, table):
         config = like_training_table(scenes.runs["sum"], table(rows_of(scenes)[:2]), None, {})
         assert (config.label_column, config.separator) == ("labels", "|")
+
+    def test_columns_of_numbers_are_read_again_where_they_are(self, scenes, table):
+        run = scenes.runs["sum"]
+        run = replace(run, numbers=("likes", "age"))
+        config = like_training_table(run, table([{"caption": "x", "age": "3"}], ("caption", "age")), None, {})
+        assert config.number_columns == ("age",)
+        config = like_training_table(run, table([{"caption": "x"}], ("caption",)), None, {})
+        assert config.number_columns is None
 
     def test_other_names_are_found(self, scenes, table):
         path = table([{"image": "a.jpg", "text": "a dog"}], ("image", "text"))

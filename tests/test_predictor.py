@@ -6,41 +6,64 @@ import torch
 
 from clipfuse.baselines import BASELINES, fit_estimator
 from clipfuse.errors import RunError
+from clipfuse.model_inputs import ModelInputs
 from clipfuse.models import build_model
-from clipfuse.predictor import EstimatorPredictor, TorchPredictor, load_predictor
-from clipfuse.streams import Streams, fit_scalers
+from clipfuse.predictor import EstimatorPredictor, TorchPredictor, joined_features, load_predictor
+from clipfuse.streams import Streams
+from clipfuse.training.rows import RowsInMemory
+from clipfuse.training.scaling import set_scalers, stream_moments
 
 DIMS = {"image": 5, "text": 3}
 LABELS = ("a", "b")
 
 
-def streams(rows=30):
+def streams(rows=30, tokens=1):
     generator = torch.Generator().manual_seed(rows)
-    values = {name: torch.randn(rows, 1, dim, generator=generator) * 5 + 2 for name, dim in DIMS.items()}
+    values = {name: torch.randn(rows, tokens, dim, generator=generator) * 5 + 2 for name, dim in DIMS.items()}
     return Streams(values, {name: torch.rand(rows, generator=generator) > 0.2 for name in DIMS})
+
+
+def moments(found):
+    return stream_moments(RowsInMemory(found, torch.zeros(len(found), 2)), torch.arange(len(found)))
 
 
 def make(settings, kind):
     found = streams()
-    scalers = fit_scalers(found, torch.arange(30))
     if kind == "knn":
         config = settings("concat", "knn")
-        estimator = BASELINES.get("knn")(config.head, 30)
+        inputs = ModelInputs(DIMS, "zeros")
+        set_scalers([inputs], moments(found))
+        estimator = BASELINES.build(config.head, 30)
         targets = np.random.default_rng(0).random((30, 2)) < 0.5
-        fit_estimator(estimator, np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32), targets)
-        return config, EstimatorPredictor(estimator, scalers, 2)
+        fit_estimator(estimator, joined_features(inputs, found), targets)
+        return config, EstimatorPredictor(estimator, inputs, 2)
     config = settings(kind)
-    return config, TorchPredictor(build_model(config, DIMS, 2, seed=0), scalers)
+    model = build_model(config, DIMS, 2, seed=0)
+    set_scalers([model], moments(found))
+    return config, TorchPredictor(model)
 
 
-@pytest.mark.parametrize("kind", ["concat", "sum", "mixed", "knn"])
+def test_joined_features_are_the_first_tokens_standardised(settings):
+    found = streams(tokens=3)
+    inputs = ModelInputs(DIMS, "zeros")
+    set_scalers([inputs], moments(found))
+    joined = joined_features(inputs, found)
+    assert joined.shape == (30, 8) and joined.dtype == np.float32
+    there = found.present["image"]
+    tokens = found.values["image"][there]
+    expected = (tokens[:, 0] - tokens.mean((0, 1))) / tokens.flatten(0, 1).std(0, correction=0)
+    np.testing.assert_allclose(joined[there.numpy(), :5], expected, rtol=1e-4, atol=1e-5)
+    assert not joined[~there.numpy(), :5].any()
+
+
+@pytest.mark.parametrize("kind", ["concat", "sum", "mixed", "average", "gated", "knn"])
 def test_round_trip(settings, kind):
     config, predictor = make(settings, kind)
     found = predictor.probabilities(streams())
     assert found.shape == (30, 2) and found.dtype == np.float64
     assert found.min() >= 0 and found.max() <= 1
     again = load_predictor(predictor.files(), config, DIMS, LABELS)
-    assert list(again.scalers) == ["image", "text"]
+    assert again.streams == ("image", "text")
     assert again.parameters == predictor.parameters > 0
     assert np.array_equal(again.probabilities(streams()), found)
     one = again.probabilities(streams().rows(slice(0, 1)))
@@ -48,16 +71,13 @@ def test_round_trip(settings, kind):
 
 
 def test_streams_that_it_does_not_read_are_left_alone(settings):
-    config = settings("text")
-    predictor = TorchPredictor(
-        build_model(config, {"text": 3}, 2, seed=0), fit_scalers(streams().only(["text"]), torch.arange(30))
-    )
+    predictor = TorchPredictor(build_model(settings("text"), {"text": 3}, 2, seed=0))
     assert np.array_equal(predictor.probabilities(streams()), predictor.probabilities(streams().only(["text"])))
 
 
 def test_numbers_that_were_trained(settings):
     _, predictor = make(settings, "concat")
-    assert predictor.parameters == 8 * 16 + 16 + 16 * 2 + 2
+    assert predictor.parameters == (8 * 16 + 16) + (16 * 2 + 2) + 8  # and what stands for absent inputs
     _, knn = make(settings, "knn")
     assert knn.parameters >= 30 * 8
 

@@ -77,7 +77,7 @@ def settled(factory, cache, rows=10**6, device="cpu", *, alone=True):
 def measured(monkeypatch):
     """Seconds per row that a measurement is to find."""
     found = {"float32": {"image": 1e-3, "text": 1e-3}, "bfloat16": {"image": 0.5e-3, "text": 0.9e-3}}
-    monkeypatch.setattr(precision, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(
         precision, "_seconds_per_row", lambda _, specs, name: {one.modality: found[name][one.modality] for one in specs}
     )
@@ -89,7 +89,7 @@ def test_bfloat16_where_it_is_clearly_faster(measured, cache, monkeypatch):
     assert settled(FakeFactory(), cache, rows=1000) == {"image": "float32", "text": "float32"}  # a second: not worth it
     assert settled(FakeFactory(), cache, device="cuda") == {"image": "bfloat16", "text": "bfloat16"}
     assert settled(FakeFactory(), cache, alone=False) == {"image": "float32", "text": "float32"}
-    monkeypatch.setattr(precision, "_has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: False)
     assert settled(FakeFactory(), cache) == {"image": "float32", "text": "float32"}
 
 

@@ -85,7 +85,7 @@ def write_until(run, name, monkeypatch, tmp_path, toy, settings):
         write(path, data)
 
     monkeypatch.setattr(module, "write_bytes", killed)
-    monkeypatch.setattr("clipfuse.train_head.shutil.rmtree", lambda *_, **__: None)  # a kill clears nothing up
+    monkeypatch.setattr("clipfuse.run.shutil.rmtree", lambda *_, **__: None)  # a kill clears nothing up
     with pytest.raises(Killed):
         train_head(toy.cache, toy.samples, toy.split(), settings("image", epochs=1), runs=tmp_path)
     monkeypatch.undo()

@@ -47,6 +47,29 @@ def test_several_encoders_must_be_told_apart(several, settings):
     assert names(chosen) == {"image": "toy/image/pooled", "text": "toy/text/pooled"}
 
 
+def test_several_encoders_of_a_modality_are_several_streams(several, settings):
+    chosen = select_streams(several.cache, settings("sum", image={"encoder": ["other", "toy"]}))
+    assert names(chosen) == {
+        "image": "other/image/projected",
+        "image-2": "toy/image/pooled",
+        "text": "toy/text/pooled",
+    }
+    assert list(chosen) == ["image", "image-2", "text"]
+
+
+@pytest.mark.parametrize(
+    ("fusion", "modalities", "streams"),
+    [
+        ("concat", ["text"], ["text"]),
+        ("sum", ["text", "image"], ["text", "image"]),
+        ("image", ["text"], ["image"]),
+        ("mixed", ["image"], ["image"]),
+    ],
+)
+def test_modalities_that_are_chosen(toy, settings, fusion, modalities, streams):
+    assert list(select_streams(toy.cache, settings(fusion, modalities=modalities))) == streams
+
+
 def test_an_encoder_that_is_not_there(several, settings):
     with pytest.raises(ConfigError, match=r"--image-encoder 'othr' is not in the cache.*Did you mean 'other'"):
         select_streams(several.cache, settings("image", image={"encoder": "othr"}))
@@ -55,7 +78,7 @@ def test_an_encoder_that_is_not_there(several, settings):
 def test_outputs(several, settings):
     preferred = select_streams(several.cache, settings("image", image={"encoder": "other"}))
     assert names(preferred) == {"image": "other/image/projected"}
-    wanted = select_streams(several.cache, settings("image", image={"encoder": "other", "output": "pooled"}))
+    wanted = select_streams(several.cache, settings("image", image={"encoder": ["other"], "output": "pooled"}))
     assert names(wanted) == {"image": "other/image/pooled"}
     with pytest.raises(ConfigError, match=r"other has no output 'poled'.*Did you mean 'pooled'"):
         select_streams(several.cache, settings("image", image={"encoder": "other", "output": "poled"}))

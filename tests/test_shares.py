@@ -1,6 +1,5 @@
 """Several workers, each on its share of the shards of one cache."""
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -94,33 +93,12 @@ def test_new_rows_are_shared_too(tmp_path):
     assert factory.loads == 0 and all(one.encoded == 0 for one in report.tables)
 
 
-def run_share(root, share, progress):
-    """One worker of :func:`test_processes`, in a process of its own."""
-    extract([encoder()], make(50), FeatureCache(root), replace(OPTIONS, share=share), progress)
-
-
-def test_processes(tmp_path, whole, monkeypatch):
-    from pathlib import Path
-
-    from clipfuse.extract_processes import run_shares
-
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import test_shares
-
-    root, shown = tmp_path / "shared", []
-    run_shares(functools.partial(test_shares.run_share, root), 2, lambda *state: shown.append(state), on_gpus=False)
-    factory = encoder()
-    extract([factory], make(50), FeatureCache(root), OPTIONS)  # completes the tables
-    assert shown and factory.loads == 0
-    assert files(root) == whole
-
-
 def test_other_processes_go_by_what_is_settled_here(tmp_path, monkeypatch):
     """A measurement is made once: what this process finds binds the others, which make none."""
     from clipfuse import precision
 
     seconds = {"float32": 1.0, "bfloat16": 0.1}
-    monkeypatch.setattr(precision, "_has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
     monkeypatch.setattr(
         precision, "_seconds_per_row", lambda _, specs, name: {spec.modality: seconds[name] for spec in specs}
     )

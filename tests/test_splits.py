@@ -7,12 +7,8 @@ import pytest
 
 from clipfuse.config import SplitConfig
 from clipfuse.errors import CacheCorrupt, CacheError, ConfigError
-from clipfuse.splits import find_split, read_split
-
-
-@pytest.fixture
-def small(tmp_path, build_toy):
-    return build_toy(tmp_path / "cache", rows=60)
+from clipfuse.leaks import find_leaks
+from clipfuse.splits import find_cross_validation, find_split, read_split
 
 
 def find(toy, table=None, **settings):
@@ -134,3 +130,70 @@ def test_a_kept_split_that_was_changed_by_hand(small):
 def test_a_split_that_is_not_there(tmp_path):
     with pytest.raises(CacheError, match=r"can't read .*nothing\.json"):
         read_split(tmp_path / "nothing.json")
+
+
+@pytest.fixture
+def bare(tmp_path, build_toy):
+    """60 rows without features: those of a toy are all alike."""
+    return build_toy(tmp_path / "bare", rows=60, modalities=())
+
+
+def with_doubles(toy):
+    """Ten pairs of rows with one picture."""
+    digests = toy.samples.image_digests.copy()
+    digests[10:20] = digests[30:40]
+    return toy.with_samples(image_digests=digests)
+
+
+def test_duplicates_are_kept_on_one_side(bare):
+    toy = with_doubles(bare)
+    assert find_leaks(toy.samples, find(toy))
+    split = find(toy, group_duplicates=True)
+    assert split.name == "stratified-v0.1-t0.2-s0-grouped0.9"
+    assert {role: len(ids) for role, ids in split.roles.items()} == {"train": 42, "validation": 6, "test": 12}
+    assert find_leaks(toy.samples, split) == []
+    pairs = set(zip(toy.ids[10:20], toy.ids[30:40], strict=True))
+    assert pairs <= {group for group in split.grouping.groups if len(group) == 2}
+    assert find(toy, group_duplicates=True) == split == read_split(toy.cache.splits / f"{split.name}.json")
+    assert find(toy, group_duplicates=True, duplicate_similarity=0.99).name != split.name
+
+
+def test_duplicates_of_given_test_rows_stay_where_they_are(bare):
+    two = with_second_table(with_doubles(bare), ("a.csv", "b.csv"), first=30)
+    split = find(two, group_duplicates=True)
+    assert split.roles["test"] == two.ids[30:]
+    assert split.name == "test-table-v0.1-s0-grouped0.9"
+    leaks = find_leaks(two.samples, split)
+    assert [(leak.kind, leak.role, leak.rows) for leak in leaks] == [("picture", "test", 10)]
+    one = two.with_samples(tables=("a.csv",), table_of=0 * two.samples.table_of)
+    assert find(one, method="position", group_duplicates=True).grouping == split.grouping
+
+
+def test_cross_validation_splits_are_kept_and_used_again(small):
+    splits = find_cross_validation(small.cache, small.samples, 4, SplitConfig(), None)
+    assert files(small) == [f"cross-validation-4-v0.1-s0-{n}-of-4.json" for n in (1, 2, 3, 4)]
+    assert sorted(name for split in splits for name in split.roles["test"]) == sorted(small.ids)
+    assert find_cross_validation(small.cache, small.samples, 4, SplitConfig(), None) == splits
+    corrected = small.with_samples(labels=~small.samples.labels)
+    assert find_cross_validation(corrected.cache, corrected.samples, 4, SplitConfig(), None) == splits
+    (small.cache.splits / files(small)[1]).unlink()
+    again = find_cross_validation(small.cache, small.samples, 4, SplitConfig(), None)
+    assert again[0].name == "cross-validation-4-v0.1-s0-2-1-of-4"
+
+
+def test_cross_validation_leaves_the_test_rows_alone(bare):
+    two = with_second_table(with_doubles(bare), ("a.csv", "b.csv"))
+    column = bare.with_samples(splits=tuple(["train"] * 40 + ["val"] * 5 + ["test"] * 15))
+    for toy in (two, column):
+        splits = find_cross_validation(toy.cache, toy.samples, 3, SplitConfig(group_duplicates=True), None)
+        for split in splits:
+            assert sorted(name for ids in split.roles.values() for name in ids) == sorted(toy.ids[:45])
+        assert len({name for split in splits for name in split.roles["test"]}) == 45
+        assert not any(find_leaks(toy.samples, split) for split in splits)
+
+
+@pytest.mark.parametrize("k", [1, 61])
+def test_cross_validation_of_too_few_rows(small, k):
+    with pytest.raises(ConfigError, match=r"2 folds|too few"):
+        find_cross_validation(small.cache, small.samples, k, SplitConfig(), None)
+    assert not files(small)

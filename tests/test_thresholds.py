@@ -12,16 +12,16 @@ from clipfuse.thresholds import tune_thresholds
 F1 = ["micro_f1", "macro_f1", "samples_f1", "weighted_f1"]
 
 
-def score(probabilities, targets, threshold, metric="micro_f1"):
-    return getattr(evaluate(probabilities, targets, threshold, [""] * targets.shape[1]), metric)
+def score(probabilities, targets, threshold, metric="micro_f1", **rule):
+    return getattr(evaluate(probabilities, targets, threshold, [""] * targets.shape[1], **rule), metric)
 
 
-def brute_force(probabilities, targets, metric="micro_f1"):
+def brute_force(probabilities, targets, metric="micro_f1", **rule):
     """Every cut scored by itself; the best score and, of the cuts that reach it, the distance to 0.5 of the nearest."""
     values = np.unique(np.concatenate([[0.0, 1.0], probabilities.ravel()]))
     cuts = (values[1:] + values[:-1]) / 2
     cuts = cuts[(cuts > 0) & (cuts < 1)]
-    scores = np.array([score(probabilities, targets, cut, metric) for cut in cuts])
+    scores = np.array([score(probabilities, targets, cut, metric, **rule) for cut in cuts])
     best = cuts[scores >= scores.max() - 1e-12]
     return scores.max(), np.abs(best - 0.5).min()
 
@@ -46,6 +46,19 @@ def test_the_common_threshold_is_that_of_brute_force(metric, table):
     best, distance = brute_force(probabilities, targets, metric)
     assert score(probabilities, targets, found, metric) == pytest.approx(best, abs=1e-12)
     assert abs(found[0] - 0.5) == pytest.approx(distance, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", F1)
+@settings(max_examples=40, deadline=None)
+@given(table=tables())
+def test_the_common_threshold_is_the_best_one_under_the_rule_for_empty_rows(metric, table):
+    probabilities, targets = table
+    assume(targets.any())
+    rule = {"empty_rows": "most-probable"}
+    found = tune_thresholds(probabilities, targets, mode="common", metric=metric, **rule)
+    assert 0 < found[0] < 1
+    best, _ = brute_force(probabilities, targets, metric, **rule)
+    assert score(probabilities, targets, found, metric, **rule) == pytest.approx(best, abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)

@@ -6,18 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipfuse import train_head as module
 from clipfuse.bench import bench
 from clipfuse.errors import CacheMissing, ConfigError, DataError, TrainingError, UnknownName
+from clipfuse.fusions import fusion_names
+from clipfuse.heads import HEADS
 from clipfuse.metrics import evaluate
+from clipfuse.model_inputs import ModelInputs
 from clipfuse.run import open_run
 from clipfuse.train_head import train_head
+from clipfuse.training import train_models as train_models_module
 
 COMBINATIONS = [
-    (fusion, head)
-    for head in ("linear", "mlp", "gmlp", "knn")
-    for fusion in ("image", "text", "concat", "sum", "mixed")
-    if head != "knn" or fusion in ("image", "text", "concat")
+    *((fusion, "mlp") for fusion in fusion_names() if fusion != "numbers"),
+    *((fusion, head) for fusion in ("image", "mixed") for head in HEADS if head not in ("mlp", "zero-shot")),
+    *((fusion, "knn") for fusion in ("image", "text", "concat")),
 ]
 
 
@@ -34,20 +36,32 @@ def model_files(run):
     return files
 
 
+def inputs_of(predictor):
+    """What standardises the streams."""
+    return (
+        [predictor.inputs]
+        if hasattr(predictor, "inputs")
+        else [part for part in predictor.model.modules() if isinstance(part, ModelInputs)]
+    )
+
+
 def reopened(run):
     """What the run reopened says about the rows of its split."""
     from clipfuse.select_streams import read_streams
+    from clipfuse.stream_tables import StreamTables
     from clipfuse_cache import FeatureCache
 
     opened = open_run(run.path)
     cache = FeatureCache(type(run.path)(opened.metrics["cache"]))
-    streams = read_streams({name: cache.table(about) for name, about in opened.streams.items()}, run.predictions().ids)
+    streams = read_streams(
+        StreamTables({name: cache.table(about) for name, about in opened.streams.items()}), run.predictions().ids
+    )
     return opened.predictor().probabilities(streams)
 
 
 @pytest.mark.parametrize(("fusion", "head"), COMBINATIONS)
 def test_every_fusion_with_every_head(toy, settings, tmp_path, fusion, head):
-    run = train(toy, settings(fusion, head, epochs=6), tmp_path)
+    run = train(toy, settings(fusion, head, epochs=10, fit={"batch_size": 16}), tmp_path)
     metrics, predictions = run.metrics, run.predictions()
     assert metrics["scores"]["test"]["scores"]["micro_f1"] > 0.65
     best_trivial = max(row["scores"]["micro_f1"] for row in metrics["trivial"])
@@ -80,7 +94,7 @@ def test_stacked_runs_keep_their_out_of_fold_outputs(toy, settings, tmp_path):
     for part in range(3):
         chosen = predictions.out_of_fold[rows, part] >= 0.5
         assert (chosen == predictions.targets[rows]).mean() > 0.7
-    plain = train(toy, settings("mixed", fusion_settings={"stacking": "joint"}), tmp_path).predictions()
+    plain = train(toy, settings("mixed", stacking={"method": "joint"}), tmp_path).predictions()
     assert plain.parts == () and plain.out_of_fold.shape == (240, 0, 4)
     assert set(plain.folds) == {-1}
 
@@ -156,7 +170,8 @@ def test_refit_keeps_the_scores_and_trains_on_every_row(toy, settings, tmp_path,
     assert np.array_equal(refitted.predictions().probabilities, plain.predictions().probabilities)
     assert refitted.metrics["refit"] == "all" and refitted.metrics["seconds"]["refit"] > 0
     assert model_files(refitted) != model_files(plain)
-    everything = refitted.predictor().scalers["image"].mean
+    scaled = next(module for module in inputs_of(refitted.predictor()) if "image" in module.streams)
+    everything = scaled.scaler("image").mean
     values = toy.cache.tables()[0].take(toy.ids).values[:, 0].astype(np.float64)
     np.testing.assert_allclose(everything.numpy(), values.mean(0), rtol=1e-4)
     targets, found = refitted.predictions().targets, reopened(refitted)
@@ -164,19 +179,18 @@ def test_refit_keeps_the_scores_and_trains_on_every_row(toy, settings, tmp_path,
 
 
 def test_refit_takes_the_epochs_that_validation_chose(toy, settings, tmp_path, monkeypatch):
-    fitted = []
+    fitted, original = [], train_models_module.fit
 
-    def watched(model, train, validation, config, **others):
-        fitted.append((len(train[1]), validation is not None, config.epochs))
-        return fit(model, train, validation, config, **others)
+    def watched(members, rows, on_epoch):
+        fitted.extend((len(one.train), one.validation is not None, one.config.epochs) for one in members)
+        return original(members, rows, on_epoch)
 
-    fit = module.fit
-    monkeypatch.setattr(module, "fit", watched)
+    monkeypatch.setattr(train_models_module, "fit", watched)
     wild = {"schedule": "constant", "learning_rate": 0.1}
-    run = train(toy, settings("concat", epochs=8, fit=wild, refit="all"), tmp_path)
+    run = train(toy, settings("concat", epochs=20, fit=wild, refit="all"), tmp_path)
     best = run.metrics["best_epochs"]["concat"]
-    assert best < 8, "a toy that is no test"
-    assert fitted == [(168, True, 8), (240, False, best)]
+    assert best < 20, "a toy that is no test"
+    assert fitted == [(168, True, 20), (240, False, best)]
 
 
 def test_rows_without_a_modality_are_counted_and_scored(tmp_path, build_toy, settings):
@@ -218,7 +232,7 @@ def test_names_never_collide(toy, settings, tmp_path, monkeypatch):
         def now(cls, tz=None):
             return cls(2026, 1, 31, 12, 0, 0)
 
-    monkeypatch.setattr(module, "datetime", Stopped)
+    monkeypatch.setattr("clipfuse.run.datetime", Stopped)
     runs = [train(toy, settings("image", epochs=1), tmp_path) for _ in range(3)]
     assert [run.name for run in runs] == ["20260131-120000-image" + end for end in ("", "-2", "-3")]
 
@@ -228,15 +242,62 @@ def test_history_has_every_epoch_of_every_part(toy, settings, tmp_path):
     records = [json.loads(line) for line in (run.path / "history.jsonl").read_text().splitlines()]
     parts = [record["part"] for record in records]
     names = [name for part in ("image", "text") for name in (part, f"{part}, fold 1 of 2", f"{part}, fold 2 of 2")]
-    assert parts == [name for name in names for _ in range(2)] + ["meta"] * 3
+    assert sorted(parts) == sorted([name for name in names for _ in range(2)] + ["combiner"] * 3)
+    assert parts[-3:] == ["combiner"] * 3
     assert all(record["validation_f1"] is not None for record in records)
 
 
 def test_progress_counts_each_part_to_its_end(toy, settings, tmp_path):
     seen = []
     train(toy, settings("sum", epochs=2), tmp_path, progress=lambda *what: seen.append(what))
-    assert ("image", 2, 2) in seen and ("meta", 3, 3) in seen
+    assert ("image", 2, 2) in seen and ("combiner", 3, 3) in seen
     assert all(done <= total for _, done, total in seen)
+
+
+def test_the_same_rows_as_if_they_had_one_modality(tmp_path, build_toy, settings):
+    toy = build_toy(tmp_path / "cache", rows=120)
+    run = train(toy, settings("sum", epochs=8), tmp_path / "runs")
+    found = run.metrics["modalities"]
+    assert list(found) == ["image only", "text only", "both"]
+    assert found["both"] == run.metrics["scores"]["test"]
+    rows = run.predictions().of_role("test")
+    from clipfuse.select_streams import read_streams
+    from clipfuse.stream_tables import StreamTables
+
+    tables = StreamTables({name: toy.cache.table(about) for name, about in run.streams.items()})
+    streams = read_streams(tables, [run.predictions().ids[row] for row in rows])
+    for name in ("image", "text"):
+        alone = run.predictor().probabilities(streams.masked([name]))
+        again = evaluate(alone, run.predictions().targets[rows], run.thresholds(), run.labels).to_dict()
+        assert again["micro_f1"] == found[f"{name} only"]["scores"]["micro_f1"]
+    assert train(toy, settings("image"), tmp_path / "runs").metrics["modalities"] == {}
+
+
+class TestRecipes:
+    def test_a_run_knows_its_recipe(self, toy, tmp_path):
+        from clipfuse.recipes import find_recipe
+
+        recipe = find_recipe("s1-concat").train
+        run = train(toy, recipe.model_copy(update={"seed": 4}), tmp_path)
+        assert (run.metrics["recipe"], run.metrics["kind"]) == ("s1-concat", "s1-concat")
+        assert run.name.endswith("-s1-concat") and open_run(run.path).config.recipe == "s1-concat"
+        assert bench(tmp_path)[0][0].runs[0].kind == "s1-concat"
+        fit = recipe.fit.model_copy(update={"epochs": 2})
+        changed = train(toy, recipe.model_copy(update={"fit": fit}), tmp_path)
+        assert (changed.metrics["recipe"], changed.metrics["kind"]) == ("s1-concat", "s1-concat-changed")
+
+    def test_without_one(self, toy, settings, tmp_path):
+        assert train(toy, settings("image", epochs=1), tmp_path).metrics["recipe"] is None
+        with pytest.raises(UnknownName, match=r"unknown recipe 's2-smu'.*'s2-sum'"):
+            train(toy, settings("image", recipe="s2-smu"), tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+
+
+def test_an_estimator_reads_features_as_they_are_where_that_is_asked_for(toy, settings, tmp_path):
+    run = train(toy, settings("concat", "knn").model_copy(update={"scale": False}), tmp_path)
+    (inputs,) = inputs_of(run.predictor())
+    assert all(bool((inputs.scaler(name).mean == 0).all()) for name in inputs.streams)
+    np.testing.assert_allclose(reopened(run), run.predictions().probabilities, atol=1e-6)
 
 
 class TestRefusals:
@@ -253,6 +314,10 @@ class TestRefusals:
             train(toy, settings("summ"), tmp_path)
         with pytest.raises(ConfigError, match=r"unknown head 'gmpl'.*'gmlp'"):
             train(toy, settings("sum", "gmpl"), tmp_path)
+        with pytest.raises(ConfigError, match=r"head linear: unknown setting 'hidden'"):
+            train(toy, settings("sum", "linear", head_settings={"hidden": [3]}), tmp_path)
+        with pytest.raises(UnknownName, match=r"unknown loss 'bec'.*'bce'"):
+            train(toy, settings("sum", fit={"loss": {"kind": "bec"}}), tmp_path)
         assert not list(tmp_path.iterdir())
 
     def test_no_features(self, tmp_path, build_toy, settings):

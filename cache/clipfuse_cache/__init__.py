@@ -25,7 +25,7 @@ from clipfuse_cache.merge import merge
 from clipfuse_cache.samples import Samples
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.share import Share
-from clipfuse_cache.table import Features, FeatureTable
+from clipfuse_cache.table import Features, FeatureTable, Places
 from clipfuse_cache.writer import TableWriter
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Features",
     "FingerprintMismatch",
     "Manifest",
+    "Places",
     "Plan",
     "RowsMissing",
     "Samples",

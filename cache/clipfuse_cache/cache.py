@@ -39,11 +39,14 @@ class FeatureCache:
         return read_samples(self.root / "samples.h5")
 
     def write_samples(self, samples: Samples) -> None:
-        """Replace the samples atomically. What dead writers left goes first, of complete tables, too: those may never
-        be written again."""
+        """Replace the samples atomically; leftovers go first."""
+        self.remove_leftovers()
+        write_samples(self.root / "samples.h5", samples)
+
+    def remove_leftovers(self) -> None:
+        """Remove what dead writers left, of complete tables, too: those may never be written again."""
         for folder in (self.root, *(self.root / "tables").glob("*")):
             remove_stale_temporaries(folder)
-        write_samples(self.root / "samples.h5", samples)
 
     def tables(self) -> list[FeatureTable]:
         """The complete feature tables, ordered by name. Raises CacheCorrupt where a manifest is damaged."""

@@ -62,7 +62,7 @@ def export_table(
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("xb+") as features, target.open("xb+") as out:
             start, valid = _in_order(table, samples, features, progress)
-            write(out, Rows(table, samples.ids, valid, features, start))
+            write(out, Rows(table, tuple(samples.ids), valid, features, start))
             out.flush()
             os.fsync(out.fileno())
         target.replace(path)

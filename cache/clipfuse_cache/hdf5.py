@@ -1,4 +1,4 @@
-"""HDF5 files built and read in memory.
+"""HDF5 files, built in memory and read from files that are checked and open.
 
 Never written through HDF5 itself: a kill or a full disk in the middle of that leaves files that can't be opened,
 or that open with rows of zeros. Never opened from a path, and never before a SHA-256 has been checked: HDF5 reads
@@ -8,79 +8,74 @@ damaged bytes as wrong numbers, or crashes. A file ends with the SHA-256 of what
 from __future__ import annotations
 
 import hashlib
-import itertools
+import io
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from clipfuse_cache.columns import Strings
 from clipfuse_cache.errors import CacheCorrupt
 
 CHUNK_ROWS = 256
 SEAL_BYTES = 32
+_CHUNK_ITEMS = 1 << 20  # where there is one dimension
 _ATTRIBUTE_BYTES = 64 * 1024
-# HDF5 takes two files in memory that are open under one name for the same file, and reads the first one twice
-_numbers = itertools.count()
+_BLOCK = 1 << 20  # bytes that are hashed at once
 
 
 def build(attributes: Mapping[str, str | int], datasets: Mapping[str, NDArray[Any]]) -> bytes:
     """The bytes of an HDF5 file with these root attributes and datasets.
 
-    Every dataset is chunked by 256 rows and carries a fletcher32 checksum; empty ones are stored as they are.
-    Strings are fixed-width. Equal input gives equal bytes.
+    Every dataset is chunked by 256 rows (of one dimension: by 2**20 items) and carries a fletcher32 checksum; empty
+    ones are stored as they are. Strings are fixed-width. Equal input gives equal bytes.
     """
-    with h5py.File(_memory_name(), "w", driver="core", backing_store=False, track_order=False) as file:
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", track_order=False) as file:
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         for name, values in datasets.items():
             if values.size == 0:
                 file.create_dataset(name, data=values, track_times=False)
                 continue
-            chunks = (
-                min(CHUNK_ROWS, values.shape[0]) if values.ndim > 1 else values.shape[0],
-                *values.shape[1:],
-            )
+            most = CHUNK_ROWS if values.ndim > 1 else _CHUNK_ITEMS
+            chunks = (min(most, values.shape[0]), *values.shape[1:])
             file.create_dataset(name, data=values, chunks=chunks, fletcher32=True, track_times=False)
-        file.flush()
-        image = bytes(file.id.get_file_image())
-    return image + hashlib.sha256(image).digest()
+    with memory.getbuffer() as image:
+        seal = hashlib.sha256(image).digest()
+    memory.seek(0, io.SEEK_END)
+    memory.write(seal)
+    return memory.getvalue()
 
 
 class Reader:
-    """Datasets and attributes of an HDF5 file given as bytes; ``name`` is used in messages.
+    """Datasets and attributes of an HDF5 file that is in memory or open; ``name`` is used in messages.
 
     Refuses anything through which a file could reach outside of itself or lie about its size: links,
     external storage, virtual datasets, variable-length types, compression, shapes that the bytes can't hold.
 
     Args:
-        data: the file.
+        source: the file's bytes, or the open file: one that is replaced meanwhile stays the one that was checked.
         name: for messages.
-        sha256: SHA-256 (hex) of ``data`` where it is known from elsewhere; else the one at its end is checked.
+        sha256: SHA-256 (hex) of the file where it is known from elsewhere; else the one at its end is checked.
 
     Raises:
         CacheCorrupt: another SHA-256, not HDF5, or a dataset or attribute that is missing, refused or fails its
             checksum.
     """
 
-    def __init__(self, data: bytes, name: str, sha256: str | None = None) -> None:
+    def __init__(self, source: bytes | BinaryIO, name: str, sha256: str | None = None) -> None:
         self.name = name
-        self._size = len(data)
-        view = memoryview(data)
-        if sha256 is None:
-            intact = hashlib.sha256(view[:-SEAL_BYTES]).digest() == view[-SEAL_BYTES:]
-        else:
-            intact = hashlib.sha256(view).hexdigest() == sha256
-        if not intact:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        self._size = file.seek(0, io.SEEK_END)
+        if not _is_intact(file, self._size, sha256):
             raise self.corrupt("not the file that was written (its SHA-256 differs)")
-        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-        access.set_fapl_core(backing_store=False)
         try:
-            access.set_file_image(data)
-            self._file = h5py.File(h5py.h5f.open(_memory_name().encode(), h5py.h5f.ACC_RDONLY, fapl=access))
-        except (OSError, ValueError, RuntimeError) as error:
+            self._file = h5py.File(file, "r")
+        except (OSError, ValueError, RuntimeError, OverflowError) as error:
             raise self.corrupt("not an HDF5 file") from error
 
     def __enter__(self) -> Reader:
@@ -97,7 +92,7 @@ class Reader:
                 raise self.corrupt(f"attribute {name!r} is neither a plain string nor an integer")
             value = self._file.attrs[name]
             return bytes(value).decode() if found.dtype.kind == "S" else int(value)
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise self.corrupt(f"attribute {name!r} can't be read ({error})") from error
 
     def dataset(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -119,7 +114,7 @@ class Reader:
             if not _plain_chunks(found, self._size):
                 raise self.corrupt(f"{name!r} is compressed, or its chunks are larger than the file")
             return np.asarray(found[()])
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
             raise self.corrupt(f"dataset {name!r} can't be read ({error})") from error
 
     def corrupt(self, problem: str) -> CacheCorrupt:
@@ -136,8 +131,14 @@ def _plain_chunks(found: h5py.Dataset, size: int) -> bool:
     return filters <= {h5py.h5z.FILTER_FLETCHER32} and chunk <= size
 
 
-def _memory_name() -> str:
-    return f"memory-{next(_numbers)}"
+def _is_intact(file: BinaryIO, size: int, sha256: str | None) -> bool:
+    """Whether the file has this SHA-256 (hex), or the one that stands at its end."""
+    found, left = hashlib.sha256(), size if sha256 is not None else max(0, size - SEAL_BYTES)
+    file.seek(0)
+    while block := file.read(min(left, _BLOCK)):
+        found.update(block)
+        left -= len(block)
+    return found.hexdigest() == sha256 if sha256 is not None else found.digest() == file.read(SEAL_BYTES)
 
 
 def pack_strings(values: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
@@ -149,8 +150,4 @@ def pack_strings(values: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 def unpack_strings(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> list[str]:
     """The inverse of :func:`pack_strings`, decoded as UTF-8. Raises ValueError where it can't be."""
-    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(data) or np.any(offsets[1:] < offsets[:-1]):
-        raise ValueError("string offsets do not fit their bytes")
-    raw = data.tobytes()
-    bounds = offsets.tolist()
-    return [raw[start:end].decode() for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return list(Strings.unpack(data, offsets))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +32,22 @@ class Features(NamedTuple):
 
     values: NDArray[Any]
     valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where some rows' features are: (n,) int32 numbers of their shards, (n,) int32 rows there, and (n,) bool, whether
+    they are valid."""
+
+    shards: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    valid: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: slice | NDArray[np.int64]) -> Places:
+        return Places(self.shards[some], self.rows[some], self.valid[some])
 
 
 class FeatureTable:
@@ -106,6 +123,41 @@ class FeatureTable:
         if open_places:
             raise self.rows_missing(list(open_places), len(ids))
         return Features(values, valid)
+
+    def locate(self, ids: Sequence[str]) -> Places:
+        """Where the features of ``ids`` are, so that blocks of them can be read on their own. Reads every shard once.
+
+        Raises:
+            RowsMissing: ids that the table does not hold.
+            CacheCorrupt: a shard is missing, changed or damaged.
+        """
+        place_of = {name: place for place, name in enumerate(ids)}
+        shards = np.full(len(ids), -1, dtype=np.int32)
+        rows = np.zeros(len(ids), dtype=np.int32)
+        valid = np.zeros(len(ids), dtype=np.bool_)
+        for number, shard in enumerate(self.shards()):  # forwards: a row that was encoded again is found last
+            for row, name in enumerate(shard.ids):
+                place = place_of.get(name)
+                if place is not None:
+                    shards[place], rows[place], valid[place] = number, row, shard.valid[row]
+        missing = [ids[place] for place in np.flatnonzero(shards < 0).tolist()]
+        if missing:
+            raise self.rows_missing(missing, len(ids))
+        return Places(shards, rows, valid)
+
+    def take_at(self, places: Places) -> Features:
+        """The features at ``places``, in their order. Reads the shards that hold any of them, one after the other.
+
+        Raises:
+            CacheCorrupt: a shard is missing, changed or damaged.
+        """
+        about = self.description
+        values = np.zeros((len(places), about.tokens, about.dim), dtype=about.dtype)
+        for number in np.unique(places.shards):
+            shard = self._read(self.manifest.shards[number])
+            taken = places.shards == number
+            values[taken] = shard.values[places.rows[taken]]
+        return Features(values, places.valid)
 
     def rows_missing(self, missing: Sequence[str], asked: int) -> RowsMissing:
         """The error to raise where the table lacks ``missing``, at least one, of ``asked`` ids."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clipfuse_cache.atomic import remove_stale_temporaries, write_bytes
+from clipfuse_cache.columns import take
 from clipfuse_cache.errors import CacheCorrupt, CacheError, FingerprintMismatch
 from clipfuse_cache.fingerprint import difference, rows_digest
 from clipfuse_cache.lock import locked
@@ -24,6 +29,8 @@ from clipfuse_cache.manifest import (
 from clipfuse_cache.shard import Shard, encode_shard
 from clipfuse_cache.share import Share
 from clipfuse_cache.table import FeatureTable, file_size, read_shard, shard_entry
+
+_NO_ROWS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
 
 class TableWriter:
@@ -58,7 +65,7 @@ class TableWriter:
         self._digests = digests
         self._inputs = rows_digest(ids, digests)
         self._entries: dict[int, ShardEntry] = {}
-        self._rows: list[int] = []
+        self._rows = _NO_ROWS
 
     @classmethod
     def open(
@@ -102,7 +109,7 @@ class TableWriter:
                 _check_settings(self.folder, self._description, known.table)
         self.plan = replace(self.plan, table=self._manifest.table, rows=0, rows_digest="", first_shard=0, kept=())
         self.stale = self.damaged = ()
-        self._rows = []
+        self._rows = _NO_ROWS
         self._entries = {}
         if FeatureTable(self.folder, self._manifest).is_complete_for(self._inputs):
             self._entries = {entry.index: entry for entry in self._manifest.shards}
@@ -145,15 +152,15 @@ class TableWriter:
 
     def _plan_missing(self, held: dict[str, bytes], first: int) -> Plan:
         """A plan for the rows whose input is not the one in ``held``."""
-        rows = enumerate(zip(self._ids, self._digests, strict=True))
-        self._rows = [row for row, (name, digest) in rows if held.get(name) != digest]
-        ids = [self._ids[row] for row in self._rows]
-        self.stale = tuple(name for name in ids if name in held)
+        rows = zip(self._ids, self._digests, strict=True)
+        wanted = np.fromiter((held.get(name) != digest for name, digest in rows), np.bool_, len(self._ids))
+        self._rows = np.flatnonzero(wanted)
+        self.stale = tuple(name for name, lacks in zip(self._ids, wanted, strict=True) if lacks and name in held)
         committed = {entry.index for entry in self._manifest.shards}
         return replace(
             self.plan,
-            rows=len(ids),
-            rows_digest=rows_digest(ids, [self._digests[row] for row in self._rows]),
+            rows=len(self._rows),
+            rows_digest=rows_digest(compress(self._ids, wanted), compress(self._digests, wanted)),
             first_shard=first,
             kept=tuple(entry for index, entry in sorted(self._entries.items()) if index not in committed),
         )
@@ -205,7 +212,7 @@ class TableWriter:
 
     def rows_of(self, index: int) -> list[int]:
         """Positions (in the ids given) of the rows of shard ``index``."""
-        return self._rows[self.plan.rows_of(index)]
+        return list(map(int, self._rows[self.plan.rows_of(index)]))
 
     def write(self, index: int, shard: Shard) -> None:
         """Write one planned shard; complete or absent.
@@ -286,8 +293,8 @@ class TableWriter:
 
     def _is_planned(self, index: int, shard: Shard) -> bool:
         rows = self.rows_of(index)
-        digests = b"".join(self._digests[row] for row in rows)
-        return shard.ids == tuple(self._ids[row] for row in rows) and shard.digests.tobytes() == digests
+        digests = b"".join(take(self._digests, rows))
+        return shard.ids == tuple(take(self._ids, rows)) and shard.digests.tobytes() == digests
 
     def _read(self, index: int, sha256: str | None) -> tuple[ShardEntry, Shard] | None:
         """A shard on disk, or None where it is missing, damaged, foreign or has another SHA-256."""

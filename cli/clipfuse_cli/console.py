@@ -76,7 +76,13 @@ def report_ledger(ledger: Sequence[LedgerEntry], path: Path | None, *, strict: b
     if not ledger:
         return
     parts = Counter(entry.part for entry in ledger)
-    words = {"row": "rows left out", "image": "pictures", "text": "captions", "labels": "labels"}
+    words = {
+        "row": "rows left out",
+        "image": "pictures",
+        "text": "captions",
+        "labels": "labels",
+        "numbers": "rows with cells that are no numbers",
+    }
     counts = ", ".join(f"{count} {words[part]}" for part, count in parts.items())
     where = f", all in {path}" if path is not None else ""
     note(f"not usable: {counts}{where}")

@@ -19,8 +19,9 @@ def evaluate(
     image_column: o.ImageColumn = None,
     caption_column: o.CaptionColumn = None,
     label_column: o.LabelColumn = None,
-    image_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
+    image_encoder: o.MovedEncoder = None,
+    text_encoder: o.MovedEncoder = None,
+    word_list: o.WordList = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     threads: o.Threads = None,
@@ -58,6 +59,7 @@ def evaluate(
             "label_column": label_column,
         },
         encoders={"image": image_encoder, "text": text_encoder},
+        word_list=word_list,
         device=device,
         batch_size=batch_size,
         threads=threads,
@@ -66,7 +68,10 @@ def evaluate(
     )
     assert dataset.labels is not None
     seen = len(loaded.seen().intersection(dataset.ids))
-    scores: dict[str, Any] = score_rows(found.probabilities, dataset.labels, loaded.thresholds(), loaded.labels)
+    rule = loaded.config.empty_rows
+    scores: dict[str, Any] = score_rows(
+        found.probabilities, dataset.labels, loaded.thresholds(), loaded.labels, empty_rows=rule
+    )
     trivial = score_trivial(loaded.trivial_rows(), dataset.labels, loaded.labels)
     if json:
         about = {"run": loaded.name, "table": str(table), "rows": len(dataset), "rows_seen_in_training": seen}

@@ -23,7 +23,7 @@ def extract(
         list[str] | None,
         typer.Option(help="flip, rotate:10, crops:4, synonyms:2, word-dropout:0.1; each a table of its own."),
     ] = None,
-    word_list: Annotated[Path | None, typer.Option(help="Synonyms, one group a line, comma between.")] = None,
+    word_list: o.WordList = None,
     cache: o.Cache = None,
     id_column: o.IdColumn = None,
     image_column: o.ImageColumn = None,
@@ -32,6 +32,7 @@ def extract(
     label_columns: o.LabelColumns = None,
     separator: o.Separator = None,
     split_column: o.SplitColumn = None,
+    number_column: o.NumberColumn = None,
     test_table: o.TestTable = None,
     test_images: o.TestImages = None,
     device: o.Device = None,
@@ -72,7 +73,7 @@ def extract(
     from clipfuse.extract import extract as run_extract
     from clipfuse.extract_request import ExtractRequest, extract_in_processes
     from clipfuse.machine import choose_device, gpu_count
-    from clipfuse.project import updated
+    from clipfuse.settings import updated
     from clipfuse.views import parse_views
     from clipfuse.worker_share import worker_share
     from clipfuse_cache import FeatureCache
@@ -90,6 +91,7 @@ def extract(
         label_columns=label_columns,
         separator=separator,
         split_column=split_column,
+        number_column=number_column,
         test_table=test_table,
         test_images=test_images,
     )

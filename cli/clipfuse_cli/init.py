@@ -26,6 +26,7 @@ def init(
     label_columns: o.LabelColumns = None,
     separator: o.Separator = None,
     split_column: o.SplitColumn = None,
+    number_column: o.NumberColumn = None,
     test_table: o.TestTable = None,
     test_images: o.TestImages = None,
     encoder: Annotated[list[str] | None, typer.Option(help="Encoders to write into the file.")] = None,
@@ -40,7 +41,8 @@ def init(
     from clipfuse.config import ProjectConfig
     from clipfuse.data import load_dataset, summarize
     from clipfuse.errors import ConfigError
-    from clipfuse.project import FILE_NAME, save_project, updated
+    from clipfuse.project import FILE_NAME, save_project
+    from clipfuse.settings import updated
     from clipfuse_cli.console import note, report_ledger
 
     if Path(FILE_NAME).exists() and not force:
@@ -56,6 +58,7 @@ def init(
         label_columns=label_columns,
         separator=separator,
         split_column=split_column,
+        number_column=number_column,
         test_table=test_table,
         test_images=test_images,
     )

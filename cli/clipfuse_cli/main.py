@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from clipfuse_cli import bench, cache, demo, encoders, evaluate, extract, init, predict, train_head
+from clipfuse_cli import bench, cache, demo, encoders, evaluate, extract, init, predict, recipes, train_head, tune
 
 
 class _Terminated(BaseException):
@@ -100,10 +100,12 @@ _DATA, _MODELS, _LOOK = "Data and features", "Heads and predictions", "Look"
 app.command("init", rich_help_panel=_DATA)(init.init)
 app.command("extract", rich_help_panel=_DATA)(extract.extract)
 app.command("train-head", rich_help_panel=_MODELS)(train_head.train_head)
+app.command("tune", rich_help_panel=_MODELS)(tune.tune)
 app.command("bench", rich_help_panel=_MODELS)(bench.bench)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
+app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
 app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)
 app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
 

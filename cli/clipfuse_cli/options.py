@@ -20,6 +20,7 @@ LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels.")]
 LabelColumns = Annotated[str | None, typer.Option(help="0/1 columns, one a label: their names, comma between.")]
 Separator = Annotated[str | None, typer.Option(help="What stands between labels.")]
 SplitColumn = Annotated[str | None, typer.Option(help="Column that says train, validation or test.")]
+NumberColumn = Annotated[list[str] | None, typer.Option(help="Column of numbers to keep; as often as wanted.")]
 TestTable = Annotated[Path | None, typer.Option(help="Second table, whose rows are the test rows.")]
 TestImages = Annotated[Path | None, typer.Option(help="Where the second table's pictures are.")]
 Cache = Annotated[Path | None, typer.Option(help="The feature cache (a folder).")]
@@ -28,6 +29,10 @@ TABLE_HELP = "A feature table: its name as clipfuse cache info shows it, the sta
 Runs = Annotated[Path | None, typer.Option(help="Where runs are kept.")]
 RunOption = Annotated[Path | None, typer.Option("--run", help="A run's name or directory; the newest if left out.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")]
+MovedEncoder = Annotated[
+    list[str] | None, typer.Option(help="Where the encoder's files have moved to; of several, all in the run's order.")
+]
+WordList = Annotated[Path | None, typer.Option(help="Synonyms, one group a line, comma between.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 if any row or part was not usable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of one forward pass.")]
@@ -53,12 +58,13 @@ def with_table(
     label_columns: str | None = None,
     separator: str | None = None,
     split_column: str | None = None,
+    number_column: list[str] | None = None,
     test_table: Path | None = None,
     test_images: Path | None = None,
 ) -> ProjectConfig:
     """``config`` with the flags about tables put over it. Another table than the file's starts afresh."""
     from clipfuse.errors import ConfigError
-    from clipfuse.project import updated
+    from clipfuse.settings import updated
 
     if table is not None and (config.data is None or not same_path(config.data.table, table)):
         config = config.model_copy(update={"data": None, "test": None, "cache": None})
@@ -72,6 +78,7 @@ def with_table(
         "label_columns": tuple(name.strip() for name in label_columns.split(",")) if label_columns else None,
         "separator": separator,
         "split_column": split_column,
+        "number_columns": tuple(number_column) if number_column else None,
     }
     if table is None and config.data is None:
         raise ConfigError(

@@ -26,8 +26,9 @@ def predict(
     id_column: o.IdColumn = None,
     image_column: o.ImageColumn = None,
     caption_column: o.CaptionColumn = None,
-    image_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Where the encoder's files have moved to.")] = None,
+    image_encoder: o.MovedEncoder = None,
+    text_encoder: o.MovedEncoder = None,
+    word_list: o.WordList = None,
     device: o.Device = None,
     batch_size: o.BatchSize = None,
     threads: o.Threads = None,
@@ -59,6 +60,7 @@ def predict(
         cache=cache,
         columns={"id_column": id_column, "image_column": image_column, "caption_column": caption_column},
         encoders={"image": image_encoder, "text": text_encoder},
+        word_list=word_list,
         device=device,
         batch_size=batch_size,
         threads=threads,
@@ -91,7 +93,8 @@ def predict_table(
     images: Path | None,
     cache: Path | None,
     columns: dict[str, str | None],
-    encoders: dict[str, str | None],
+    encoders: dict[str, list[str] | None],
+    word_list: Path | None,
     device: str | None,
     batch_size: int | None,
     threads: int | None,
@@ -122,10 +125,29 @@ def predict_table(
             loaded,
             dataset,
             cache=FeatureCache(cache) if cache is not None else None,
-            encoders={name: encoder for name, encoder in encoders.items() if encoder is not None},
+            encoders=streams_of_names(loaded, encoders),
+            word_list=word_list or project.extract.word_list,
             options=ExtractOptions(
                 device=choose_device(device or project.device), batch_size=batch_size, threads=threads
             ),
             progress=progress,
         )
     return loaded, dataset, prediction
+
+
+def streams_of_names(run: Run, given: dict[str, list[str] | None]) -> dict[str, str]:
+    """Stream -> encoder name, of modality -> names in the order of its streams."""
+    from clipfuse.errors import ConfigError
+    from clipfuse.streams import modality_of
+
+    found: dict[str, str] = {}
+    for modality, names in given.items():
+        streams = [stream for stream in run.streams if modality_of(stream) == modality]
+        if names and len(names) != len(streams):
+            known = " ".join(f"--{modality}-encoder {run.streams[stream].encoder_name}" for stream in streams)
+            raise ConfigError(
+                f"{len(names)} --{modality}-encoder, and {run.name} reads {len(streams)}",
+                f"Name all of them, in this order: {known}" if streams else "Leave it out",
+            )
+        found |= dict(zip(streams, names or (), strict=False))
+    return found

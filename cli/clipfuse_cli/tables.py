@@ -38,9 +38,12 @@ def show_run(run: Run) -> None:
     show_scores(
         f"{run.name}: {rows_used(metrics)}",
         metrics["trivial"],
-        [(row.kind, {"scores": row.scores, "intervals": row.intervals})],
+        [(_called(row.kind, row), _model(row))],
     )
     print(verdict(metrics["trivial"], row))
+    show_modalities(metrics["modalities"])
+    show_members(metrics.get("ensemble"))
+    show_storage(metrics)
     show_labels(metrics["scores"]["test"]["scores"]["labels"])
 
 
@@ -51,18 +54,24 @@ def verdict(trivial: Sequence[Mapping[str, Any]], model: BenchRow) -> str:
     against = f"the best trivial row ({best['name']}, micro-F1 {bar:.3f})"
     if value <= bar:
         return f"{model.kind} does NOT beat {against}."
-    if model.intervals["micro_f1"][0] <= bar:
-        return f"{model.kind} is above {against}, but by less than its interval."
-    return f"{model.kind} beats {against} by more than its interval."
+    spread = "its standard deviation" if model.deviations else "its interval"
+    low = value - model.deviations["micro_f1"] if model.deviations else model.intervals["micro_f1"][0]
+    if low <= bar:
+        return f"{model.kind} is above {against}, but by less than {spread}."
+    return f"{model.kind} beats {against} by more than {spread}."
 
 
 def rows_used(metrics: Mapping[str, Any]) -> str:
     """Which rows did what, as a sentence."""
+    from clipfuse.modality import input_word
+
     rows, split = metrics["rows"], metrics["split"]
     gaps = ", ".join(
-        f"{roles['test']:,} of the test rows without {'picture' if stream == 'image' else 'caption'}"
-        for stream, roles in metrics.get("missing", {}).items()
-        if roles["test"]
+        dict.fromkeys(
+            f"{roles['test']:,} of the test rows without {input_word(stream)}"
+            for stream, roles in metrics.get("missing", {}).items()
+            if roles["test"]
+        )
     )
     return (
         f"{rows['test']:,} test rows, trained on {rows['train']:,}, tuned on {rows['validation']:,}"
@@ -87,6 +96,50 @@ def show_scores(
         grid.add_row(_plain(name), *_cells(scores, best, shown, intervals))
     console.print(title, markup=False)
     console.print(grid)
+
+
+def show_modalities(modalities: Mapping[str, Mapping[str, Any]]) -> None:
+    """The same test rows with one modality only, and with all: nothing for a model of one."""
+    if modalities:
+        _show_few("test rows with", [(name, row["scores"], row["intervals"]) for name, row in modalities.items()])
+
+
+def show_members(ensemble: Mapping[str, Any] | None) -> None:
+    """An ensemble's members, and what it gains over the best of them; nothing without one."""
+    if not ensemble:
+        return
+    members: list[tuple[str, Any, Any]] = [
+        (f"member {n}", member["test"], {}) for n, member in enumerate(ensemble["members"], start=1)
+    ]
+    _show_few(f"ensemble of {ensemble['kind']}", members)
+    gain = ensemble["difference"]
+    output().print(
+        f"The ensemble's micro-F1 is {gain['observed']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}) beside that of"
+        f" member {ensemble['best_member']}, the best on validation.",
+        markup=False,
+    )
+
+
+def show_storage(metrics: Mapping[str, Any]) -> None:
+    """A model as it is stored beside the full one; nothing where it is stored in full."""
+    storage = metrics.get("storage")
+    if not storage:
+        return
+    full, kept = storage["full_scores"], metrics["scores"]["test"]
+    sizes = {"float32": (full, storage["full_bytes"]), storage["kind"]: (kept, storage["bytes"])}
+    rows = [(f"{name}, {size / 1e6:.2f} MB", row["scores"], row["intervals"]) for name, (row, size) in sizes.items()]
+    _show_few("stored as", rows)
+
+
+def _show_few(first: str, rows: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """A small table: name, scores, intervals."""
+    shown = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
+    grid = _grid(first, *(_SCORES[name] for name in shown))
+    for name, scores, intervals in rows:
+        grid.add_row(
+            _plain(name), *_cells({"scores": scores, "intervals": intervals}, set(), shown, _WITH_INTERVAL[:1])
+        )
+    output().print(grid)
 
 
 def show_labels(labels: Sequence[Mapping[str, Any]]) -> None:
@@ -118,8 +171,8 @@ def show_bench(group: BenchGroup) -> None:
     grid.add_section()
     best = _best([{"scores": run.scores} for run in group.runs])
     for run in group.runs:
-        cells = _cells({"scores": run.scores, "intervals": run.intervals}, best, shown, intervals)
-        grid.add_row(_plain(run.name), *cells, *(_costs(run) if wide else ()))
+        cells = _cells(_model(run), best, shown, intervals)
+        grid.add_row(_plain(_called(run.name, run)), *cells, *(_costs(run) if wide else ()))
     console.print(grid)
     if not wide:
         costs = _grid("run", *_COSTS)
@@ -128,6 +181,14 @@ def show_bench(group: BenchGroup) -> None:
         console.print(costs)
     if group.runs:
         print(verdict(group.trivial, group.runs[0]))
+
+
+def _model(row: BenchRow) -> dict[str, Any]:
+    return {"scores": row.scores, "intervals": row.intervals, "deviations": row.deviations}
+
+
+def _called(name: str, row: BenchRow) -> str:
+    return f"{name}, mean of {row.repeats}" if row.repeats > 1 else name
 
 
 def _costs(run: BenchRow) -> list[str]:
@@ -180,7 +241,9 @@ def _cells(
             cells.append("–")
             continue
         text = f"[bold]{value:.3f}[/bold]" if (metric, value) in best else f"{value:.3f}"
-        if metric in intervals and metric in row.get("intervals", {}):
+        if metric in row.get("deviations", {}):
+            text += f" [dim]±{row['deviations'][metric]:.3f}[/dim]"
+        elif metric in intervals and metric in row.get("intervals", {}):
             low, high = row["intervals"][metric]
             text += f" [dim]{low:.3f}–{high:.3f}[/dim]"
         cells.append(text)

@@ -2,56 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from clipfuse_cli import options as o
 
-if TYPE_CHECKING:
-    from clipfuse.config import TableConfig
-    from clipfuse_cache import FeatureCache, Samples
-
 _OTHER_OUTPUTS = "tokens-K of extract --tokens K; imported of cache import"
 
 
+def _model(text: str, default: str = "") -> Any:
+    return typer.Option(help=text, rich_help_panel="Model", show_default=default or False)
+
+
+def _training(text: str, default: str = "") -> Any:
+    return typer.Option(help=text, rich_help_panel="Training", show_default=default or False)
+
+
+def _data(text: str, default: str = "") -> Any:
+    return typer.Option(help=text, rich_help_panel="Data", show_default=default or False)
+
+
+def _choosing(text: str, default: str = "") -> Any:
+    return typer.Option(help=text, rich_help_panel="Choosing", show_default=default or False)
+
+
 def train_head(
-    fusion: Annotated[str | None, typer.Option(help="image, text, concat, sum or mixed.")] = None,
-    head: Annotated[str | None, typer.Option(help="linear, mlp, gmlp or knn.")] = None,
-    cache: o.Cache = None,
-    image_encoder: Annotated[str | None, typer.Option(help="Where the cache has several.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Where the cache has several.")] = None,
-    image_output: Annotated[
-        str | None, typer.Option(help=f"projected or pooled (before the projection); {_OTHER_OUTPUTS}.")
+    fusion: Annotated[
+        str | None,
+        _model(
+            "One modality: image, text, numbers. Joint: concat, gated, bilinear, cross-attention, s4-cross-attention,"
+            " s0-dependent. Stacked: sum, mixed, average, max.",
+            "sum",
+        ),
     ] = None,
-    text_output: Annotated[
-        str | None, typer.Option(help=f"projected or pooled; mean or cls; {_OTHER_OUTPUTS}.")
+    head: Annotated[
+        str | None,
+        _model("linear, mlp, gmlp, binary-rnn, chain, label-query, zero-shot (CLIP); knn, untrained.", "mlp"),
     ] = None,
+    recipe: Annotated[
+        str | None, _model("A report's system with its settings (see clipfuse recipes); other options win over it.")
+    ] = None,
+    hidden: Annotated[str | None, _model("Hidden layers of mlp and chain, for example 1024,512.", "512")] = None,
+    dropout: Annotated[float | None, _model("Of the head.", "0.5 for mlp")] = None,
+    activation: Annotated[str | None, _model("Of mlp and chain: gelu, relu, leaky_relu.", "gelu")] = None,
+    neighbors: Annotated[int | None, _model("Of knn.", "15")] = None,
     stacking: Annotated[
-        str | None, typer.Option(help="What sum and mixed learn from: out-of-fold, joint or in-sample.")
+        str | None,
+        _model(
+            "What a stacked fusion's combiner learns from: out-of-fold, validation, in-sample, joint.", "out-of-fold"
+        ),
     ] = None,
-    folds: Annotated[int | None, typer.Option(help="Folds of out-of-fold stacking.")] = None,
-    hidden: Annotated[str | None, typer.Option(help="Hidden layers of the mlp head, for example 1024,512.")] = None,
-    dropout: Annotated[float | None, typer.Option()] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw or adam.")] = None,
-    learning_rate: Annotated[float | None, typer.Option()] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="On matrices only.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of one step.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Validation chooses the best of them.")] = None,
-    neighbors: Annotated[int | None, typer.Option(help="Of knn.")] = None,
-    thresholds: Annotated[
-        str | None, typer.Option(help="fixed (0.5), or tuned on validation: common or per-label.")
+    folds: Annotated[int | None, _model("Folds of out-of-fold stacking.", "2")] = None,
+    ensemble: Annotated[
+        str | None, _model("Average several models: seeds, folds or snapshots, and how many, as in seeds:5.", "none")
     ] = None,
-    refit: Annotated[str | None, typer.Option(help="all: train the kept model on every row in the end.")] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    split: Annotated[str | None, typer.Option(help="stratified, position, column, or auto.")] = None,
-    validation: Annotated[
-        float | None, typer.Option(help="Share of the rows that choose epoch and thresholds.")
+    from_run: Annotated[
+        Path | None, typer.Option("--from", help="Train on from this run's weights.", rich_help_panel="Model")
     ] = None,
-    test: Annotated[float | None, typer.Option(help="Share of the rows that are only scored.")] = None,
-    split_seed: Annotated[int | None, typer.Option()] = None,
+    loss: Annotated[str | None, _training("bce, focal, asymmetric.", "bce")] = None,
+    optimizer: Annotated[str | None, _training("adamw, adam, adafactor.", "adamw")] = None,
+    schedule: Annotated[
+        str | None, _training("Of the learning rate: cosine, constant, multi-step, plateau.", "cosine")
+    ] = None,
+    learning_rate: Annotated[float | None, _training("At most.", "0.001")] = None,
+    weight_decay: Annotated[float | None, _training("On matrices only.", "0.01")] = None,
+    batch_size: Annotated[str | None, _training("Rows of one step, or all.", "a 32nd of the rows, 16 to 256")] = None,
+    epochs: Annotated[int | None, _training("Validation chooses the best of them.", "8")] = None,
+    patience: Annotated[int | None, _training("Stop after so many epochs without a gain.")] = None,
+    ema: Annotated[float | None, _training("Keep a running mean of the weights with this decay, say 0.99.")] = None,
+    modality_dropout: Annotated[
+        float | None, _training("Chance that a row loses one of its modalities in a step.", "0.0")
+    ] = None,
+    label_weights: Annotated[
+        str | None, _training("none, log-frequency, inverse-frequency, effective-number.", "none")
+    ] = None,
+    oversample: Annotated[
+        float | None, _training("Draw rows more often whose rarest label is rarer than this share of rows.")
+    ] = None,
+    undersample: Annotated[
+        float | None, _training("Draw rows less often whose labels are all more frequent than this share.")
+    ] = None,
+    seed: Annotated[int | None, _training("Of weights, orders, dropout and folds.", "0")] = None,
+    assignment: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="Any other setting of \\[train] in clipfuse.toml, repeatable: --set head.blocks=3"
+            " --set fusion.combiner.kind=average --set stacking.fit.epochs=20",
+            rich_help_panel="Training",
+        ),
+    ] = None,
+    cycles: Annotated[int | None, _training("Of a cosine schedule.", "1")] = None,
+    unlabelled: Annotated[
+        Path | None, _training("A table (or its cache) without labels to learn from; extract it first.")
+    ] = None,
+    cache: o.Cache = None,
+    modalities: Annotated[
+        str | None, _data("What a fusion of several reads; numbers: the table's numeric columns.", "image,text")
+    ] = None,
+    image_encoder: Annotated[list[str] | None, _data("Where the cache has several; repeatable.")] = None,
+    text_encoder: Annotated[list[str] | None, _data("Where the cache has several; repeatable.")] = None,
+    image_output: Annotated[
+        str | None, _data(f"projected or pooled (before the projection); {_OTHER_OUTPUTS}.")
+    ] = None,
+    text_output: Annotated[str | None, _data(f"projected or pooled; mean or cls; {_OTHER_OUTPUTS}.")] = None,
+    image_view: Annotated[
+        list[str] | None,
+        _data("View of pictures that training draws from, as extract has it, or all; repeatable."),
+    ] = None,
+    text_view: Annotated[list[str] | None, _data("The same of captions.")] = None,
+    average_views: Annotated[bool, _data("Predict from the mean over the inputs and their views.")] = False,
+    memory_gb: Annotated[
+        float | None, _data("Features that take more are read in blocks.", "half of the memory")
+    ] = None,
+    split: Annotated[str | None, _data("stratified, position, column, or auto.", "auto")] = None,
+    validation: Annotated[float | None, _data("Share of the rows that choose epoch and thresholds.", "0.1")] = None,
+    test: Annotated[float | None, _data("Share of the rows that are only scored.", "0.2")] = None,
+    split_seed: Annotated[int | None, _data("Of a stratified split.", "0")] = None,
+    group_duplicates: Annotated[
+        bool, _data("Keep equal and nearly equal rows on one side of the split, and in one fold.")
+    ] = False,
     test_table: o.TestTable = None,
+    thresholds: Annotated[
+        str | None, _choosing("fixed (0.5), or tuned on validation: common or per-label.", "fixed")
+    ] = None,
+    empty_rows: Annotated[
+        str | None, _choosing("A row with no label above its threshold gets nothing, or most-probable.", "nothing")
+    ] = None,
+    calibration: Annotated[
+        str | None, _choosing("Of probabilities, on validation: none, temperature, platt.", "none")
+    ] = None,
+    refit: Annotated[str | None, _choosing("all: train the kept model on every row in the end.", "none")] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Train with so many seeds and report their mean and deviation.",
+            rich_help_panel="Choosing",
+            show_default="1",
+        ),
+    ] = 1,
+    cross_validate: Annotated[
+        int | None, _choosing("Score every row with models that have not seen it, in so many folds.")
+    ] = None,
+    storage: Annotated[str | None, _choosing("Of the kept weights: float32, float16, int8.", "float32")] = None,
     device: o.Device = None,
     runs: o.Runs = None,
 ) -> None:
@@ -60,82 +157,124 @@ def train_head(
     Example: clipfuse train-head --fusion sum
     """
     from clipfuse.baselines import BASELINES
+    from clipfuse.cross_validate import cross_validate as run_cross_validation
+    from clipfuse.errors import ConfigError
+    from clipfuse.leaks import Leak, describe_leaks
     from clipfuse.machine import choose_device
-    from clipfuse.project import updated
-    from clipfuse.splits import find_split
-    from clipfuse.train_head import JOINED
+    from clipfuse.settings import updated
+    from clipfuse.splits import find_cross_validation, find_split
+    from clipfuse.train_head import JOINED, check_config
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
+    from clipfuse_cli.assignments import merged, parse_assignments
     from clipfuse_cli.console import note, progress_bar
     from clipfuse_cli.tables import show_run
+    from clipfuse_cli.train_options import (
+        cache_of,
+        check_age,
+        parse_batch_size,
+        parse_ensemble,
+        parse_sizes,
+        with_recipe,
+    )
 
+    flags = {
+        "fusion": {"kind": fusion},
+        "head": {
+            "kind": head,
+            "hidden": parse_sizes(hidden),
+            "dropout": dropout,
+            "activation": activation,
+            "neighbors": neighbors,
+        },
+        "stacking": {"method": stacking, "folds": folds},
+        "ensemble": parse_ensemble(ensemble),
+        "fit": {
+            "loss": {"kind": loss},
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "batch_size": parse_batch_size(batch_size),
+            "epochs": epochs,
+            "patience": patience,
+            "ema": ema,
+            "modality_dropout": modality_dropout,
+            "label_weights": label_weights,
+            "oversample": oversample,
+            "undersample": undersample,
+            "cycles": cycles,
+        },
+        "modalities": tuple(name.strip() for name in modalities.split(",")) if modalities else None,
+        "image": {"encoder": image_encoder or None, "output": image_output, "views": image_view or None},
+        "text": {"encoder": text_encoder or None, "output": text_output, "views": text_view or None},
+        "average_views": average_views or None,
+        "memory_gb": memory_gb,
+        "thresholds": thresholds,
+        "empty_rows": empty_rows,
+        "calibration": calibration,
+        "refit": refit,
+        "storage": storage,
+        "seed": seed,
+    }
+    if from_run is not None and recipe is not None:
+        raise ConfigError("--from takes the earlier run's settings, --recipe others", "Leave out one of them")
+    project = with_recipe(o.project(), recipe)
+    initial = None if from_run is None else o.open_run(from_run, runs or project.runs)
+    if initial is not None:
+        project = project.model_copy(update={"train": initial.config})
     config = updated(
-        o.project(),
+        project,
         device=device,
         runs=runs,
-        split={"method": split, "validation": validation, "test": test, "seed": split_seed},
-        train={
-            "fusion": {"kind": fusion, "stacking": stacking, "folds": folds},
-            "head": {"kind": head, "hidden": _sizes(hidden), "dropout": dropout, "neighbors": neighbors},
-            "fit": {
-                "optimizer": optimizer,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "batch_size": batch_size,
-                "epochs": epochs,
-            },
-            "image": {"encoder": image_encoder, "output": image_output},
-            "text": {"encoder": text_encoder, "output": text_output},
-            "thresholds": thresholds,
-            "refit": refit,
-            "seed": seed,
+        split={
+            "method": split,
+            "validation": validation,
+            "test": test,
+            "seed": split_seed,
+            "group_duplicates": group_duplicates or None,
         },
+        train=merged(flags, parse_assignments(assignment or ())),
     )
     if head in BASELINES and fusion is None and config.train.fusion.kind not in JOINED:
         config = updated(config, train={"fusion": {"kind": "concat"}})
+    check_config(config.train)
     where = FeatureCache(o.cache_path(config, cache))
     samples = where.samples()
-    _check_age(where, samples, o.loaded_tables(config))
+    check_age(where, samples, o.loaded_tables(config))
     test_name = test_table or (config.test.table if config.test is not None else None)
-    chosen = find_split(where, samples, config.split, test_name.name if test_name is not None else None)
+    test_file = test_name.name if test_name is not None else None
+    chosen_device = choose_device(config.device)
     with progress_bar() as progress:
-        run = run_train_head(
-            where,
-            samples,
-            chosen,
-            config.train,
-            runs=config.runs,
-            device=choose_device(config.device),
-            progress=progress,
-        )
-    show_run(run)
-    note(f"run {run.path}; next: clipfuse bench, or clipfuse predict new.csv --run {run.path} -o labels.csv")
-
-
-def _check_age(cache: FeatureCache, samples: Samples, tables: Sequence[TableConfig]) -> None:
-    """Labels are read from the cache: a table that was edited since would be trained on as it was."""
-    from clipfuse.errors import ConfigError
-
-    for table in tables:
-        try:
-            newer = table.table.stat().st_mtime_ns > (cache.root / "samples.h5").stat().st_mtime_ns
-        except OSError:  # the table is not needed any more
-            continue
-        if newer and table.table.name in samples.tables:
-            raise ConfigError(
-                f"{table.table} has changed since its features were extracted",
-                "Run clipfuse extract (it encodes only what is new), then train again",
+        if cross_validate is not None:
+            if initial is not None or unlabelled is not None:
+                raise ConfigError("--cross-validate trains fresh models", "Leave out --from and --unlabelled")
+            deals = [
+                find_cross_validation(where, samples, cross_validate, split_with_seed, test_file)
+                for split_with_seed in (
+                    config.split.model_copy(update={"seed": config.split.seed + n}) for n in range(seeds)
+                )
+            ]
+            run = run_cross_validation(
+                where, samples, deals, config.train, runs=config.runs, device=chosen_device, progress=progress
             )
-
-
-def _sizes(text: str | None) -> tuple[int, ...] | None:
-    from clipfuse.errors import ConfigError
-
-    if text is None:
-        return None
-    try:
-        return tuple(int(size) for size in text.split(",") if size.strip())
-    except ValueError as error:
-        raise ConfigError(
-            f"--hidden is {text!r}", "Give sizes with commas between, for example --hidden 1024,512"
-        ) from error
+        else:
+            run = run_train_head(
+                where,
+                samples,
+                find_split(where, samples, config.split, test_file),
+                config.train,
+                runs=config.runs,
+                device=chosen_device,
+                initial=initial,
+                unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
+                seeds=seeds,
+                progress=progress,
+            )
+    show_run(run)
+    leaks = describe_leaks([Leak(**leak) for leak in run.metrics.get("leaks", [])])
+    if leaks:
+        note(f"scores may flatter: {leaks}")
+    keeps_model = cross_validate is None or config.train.refit == "all"
+    then = f", or clipfuse predict new.csv --run {run.path} -o labels.csv" if keeps_model else ""
+    note(f"run {run.path}; next: clipfuse bench{then}")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+from pydantic import PositiveInt
+
 from clipfuse.baselines.scores import fit_estimator, label_scores
-from clipfuse.config import HeadConfig
-from clipfuse.registry import Registry
+from clipfuse.kinds import Kinds
+from clipfuse.settings import Settings
 
-__all__ = ["BASELINES", "MakeEstimator", "fit_estimator", "label_scores"]
+__all__ = ["BASELINES", "KnnSettings", "fit_estimator", "label_scores"]
 
-MakeEstimator = Callable[[HeadConfig, int], Any]
-"""Makes an unfitted multi-label estimator for so many training rows."""
-
-BASELINES: Registry[MakeEstimator] = Registry("baseline")
+BASELINES: Kinds[Any] = Kinds("baseline")
+"""Makers: (training rows, settings) -> an unfitted multi-label estimator."""
 
 
-@BASELINES.register("knn")
-def _knn(config: HeadConfig, rows: int) -> Any:
+class KnnSettings(Settings):
+    """How many of the nearest rows are asked."""
+
+    neighbors: PositiveInt = 15
+
+
+@BASELINES.register("knn", KnnSettings)
+def _knn(rows: int, settings: KnnSettings) -> Any:
     """The share of the nearest rows (by cosine, weighted by closeness) that have a label."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbors = min(config.neighbors, rows)
+    neighbors = min(settings.neighbors, rows)
     return KNeighborsClassifier(neighbors, weights="distance", metric="cosine", algorithm="brute")

@@ -8,13 +8,13 @@ from clipfuse.data.dataset import (
     ImageSource,
     LabelForm,
     LedgerEntry,
-    Origin,
     Part,
     TableLayout,
     concatenate,
 )
 from clipfuse.data.images import open_images
 from clipfuse.data.load import load_dataset
+from clipfuse.data.origins import Origin, Origins
 from clipfuse.data.summary import DatasetSummary, summarize
 from clipfuse.data.write import write_predictions
 
@@ -26,6 +26,7 @@ __all__ = [
     "LabelForm",
     "LedgerEntry",
     "Origin",
+    "Origins",
     "Part",
     "TableLayout",
     "concatenate",

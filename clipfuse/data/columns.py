@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePath
 
 from clipfuse.config import TableConfig
@@ -40,7 +41,8 @@ _TRUTH = frozenset(("0", "1", "true", "false", "0.0", "1.0"))
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns by what they hold. ``label_columns``: one 0/1 column per label, or empty."""
+    """The columns by what they hold. ``label_columns``: one 0/1 column per label, or empty. ``numbers``: columns of
+    numbers, or empty."""
 
     id: str | None
     image: str | None
@@ -48,6 +50,7 @@ class Roles:
     label: str | None
     label_columns: tuple[str, ...]
     split: str | None
+    numbers: tuple[str, ...]
     guesses: tuple[str, ...]
 
 
@@ -72,6 +75,8 @@ def find_roles(table: Table, config: TableConfig, label_names: Sequence[str] | N
     split = _given(table, config.split_column, "split_column")
     if split is not None:
         taken.add(split)
+    numbers = tuple(dict.fromkeys(_given(table, name, "number_columns") or "" for name in config.number_columns or ()))
+    taken.update(numbers)
 
     def role(key: str, names: Sequence[str], what: str) -> str | None:
         if given[key] is not None:
@@ -112,7 +117,10 @@ def find_roles(table: Table, config: TableConfig, label_names: Sequence[str] | N
         )
     if caption is not None and caption in (label, *label_columns):
         raise TableError(f"column {caption!r} is named both for captions and for labels", "Name two columns")
-    return Roles(ids, image, caption, label, label_columns, split, tuple(guesses))
+    answers = next((name for name in numbers if name in (label, *label_columns)), None)
+    if answers is not None:
+        raise TableError(f"column {answers!r} is named both for numbers and for labels", "Name two columns")
+    return Roles(ids, image, caption, label, label_columns, split, numbers, tuple(guesses))
 
 
 def is_truth(text: str) -> bool:
@@ -140,7 +148,7 @@ def _by_name(columns: Sequence[str], names: Sequence[str], taken: set[str]) -> s
 
 
 def _names_pictures(table: Table, column: str) -> bool:
-    names = [text for record in table.records[:1000] if (text := record.text(column).strip())]
+    names = [name for text in islice(table.texts(column), 1000) if (name := text.strip())]
     pictures = sum(PurePath(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
     return pictures > 0.5 * len(names)
 
@@ -148,11 +156,19 @@ def _names_pictures(table: Table, column: str) -> bool:
 def _truth_columns(table: Table, taken: set[str]) -> tuple[str, ...]:
     """Two or more remaining columns that hold nothing but 0, 1, true and false. Columns named like written
     probabilities, p(...), are none."""
-    found = []
-    for column in table.columns:
-        if column in taken or _PROBABILITY.fullmatch(column):
-            continue
-        cells = {record.text(column).strip() for record in table.records} - {""}
-        if cells and all(is_truth(cell) for cell in cells):
-            found.append(column)
+    found = [
+        column
+        for column in table.columns
+        if column not in taken and not _PROBABILITY.fullmatch(column) and _is_truth_column(table, column)
+    ]
     return tuple(found) if len(found) > 1 else ()
+
+
+def _is_truth_column(table: Table, column: str) -> bool:
+    some = False
+    for text in table.texts(column):
+        if text.strip():
+            some = True
+            if not is_truth(text):
+                return False
+    return some

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator
+import re
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from clipfuse.data.csv_repair import Repairer, learn_shapes
+from clipfuse_cache.columns import Column, Packer, Strings
 
 _SAMPLE = 2000  # well-formed rows that are enough to learn what a column looks like
 _DELIMITERS = ",;\t|"
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class Rows(Column[tuple[int, list[str]]]):
+    """(line, fields) of each row. ``lines``: (rows,); ``cells``: (rows × width,), row by row."""
+
+    def __init__(self, lines: Sequence[int], cells: Strings, width: int) -> None:
+        self.lines = lines
+        self.cells = cells
+        self.width = width
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def _item(self, row: int) -> tuple[int, list[str]]:
+        return self.lines[row], list(self.cells[row * self.width : (row + 1) * self.width])
+
+    def _block(self, start: int, end: int) -> list[tuple[int, list[str]]]:
+        return [self._item(row) for row in range(start, end)]
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """A delimited table. ``rows``: (line, fields), each as wide as ``header``. ``lost``: (line, reason) of rows
+    """A delimited table. ``rows``: each as wide as ``header``. ``lost``: (line, reason) of rows
     that can't be read. ``repaired``: lines of rows that were damaged and could be read all the same."""
 
     header: list[str]
-    rows: list[tuple[int, list[str]]]
+    rows: Rows
     lost: list[tuple[int, str]]
     repaired: list[int]
 
@@ -30,9 +50,8 @@ def read_rows(text: str, delimiter: str) -> CsvRows:
 
     A well-formed table gives exactly what ``csv.reader`` gives. Lines end in LF, CRLF or CR.
     """
-    lines = list(io.StringIO(text, newline=""))
-    starts = list(accumulate((len(line) for line in lines), initial=0))
-    plain = Repairer(text, starts, delimiter, 0, None)  # only for its strict reading
+    lines = _Lines(text)
+    plain = Repairer(text, lines.starts, delimiter, 0, None)  # only for its strict reading
     header: list[str] = []
     begin = 0
     while not header and begin < len(lines):
@@ -43,18 +62,36 @@ def read_rows(text: str, delimiter: str) -> CsvRows:
         header = [] if fields == [""] and not lines[begin - 1].strip("\r\n") else fields
     width = len(header)
     good, damage = _sample(lines, begin, delimiter, width, plain)
-    repairer = Repairer(text, starts, delimiter, width, learn_shapes(good, width) if damage else None)
+    repairer = Repairer(text, lines.starts, delimiter, width, learn_shapes(good, width) if damage else None)
     return _read(lines, begin, delimiter, header, repairer)
 
 
 def find_delimiter(text: str) -> str:
     """The delimiter of a .csv: a comma, unless the header has none and has another of the usual ones."""
-    head = next(iter(io.StringIO(text, newline="")), "")
+    end = _LINE_END.search(text)
+    head = text if end is None else text[: end.start()]
     counts = {sign: head.count(sign) for sign in _DELIMITERS}
     return "," if counts[","] or not any(counts.values()) else max(counts, key=lambda sign: counts[sign])
 
 
-def _well_formed(lines: list[str], begin: int, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+class _Lines:
+    """The lines of a text with their ends, cut when they are asked for. ``starts``: (lines + 1,)."""
+
+    def __init__(self, text: str) -> None:
+        self.starts = array("q", [0])
+        self.starts.extend(match.end() for match in _LINE_END.finditer(text))
+        if self.starts[-1] < len(text):
+            self.starts.append(len(text))
+        self._text = text
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, line: int) -> str:
+        return self._text[self.starts[line] : self.starts[line + 1]]
+
+
+def _well_formed(lines: _Lines, begin: int, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
     """(first line, line after, fields) of each record until one that the standard reader refuses."""
     position = begin
 
@@ -73,7 +110,7 @@ def _well_formed(lines: list[str], begin: int, delimiter: str) -> Iterator[tuple
         return
 
 
-def _sample(lines: list[str], begin: int, delimiter: str, width: int, plain: Repairer) -> tuple[list[list[str]], bool]:
+def _sample(lines: _Lines, begin: int, delimiter: str, width: int, plain: Repairer) -> tuple[list[list[str]], bool]:
     """The first well-formed rows, and whether any row is damaged.
 
     The row after a damaged one is left out: it may be the rest of it, and well formed only by chance.
@@ -98,19 +135,24 @@ def _sample(lines: list[str], begin: int, delimiter: str, width: int, plain: Rep
     return good, damage
 
 
-def _read(lines: list[str], begin: int, delimiter: str, header: list[str], repairer: Repairer) -> CsvRows:
+def _read(lines: _Lines, begin: int, delimiter: str, header: list[str], repairer: Repairer) -> CsvRows:
     width = len(header)
-    rows: list[tuple[int, list[str]]] = []
+    numbers, cells = array("q"), Packer()
     lost: list[tuple[int, str]] = []
     repaired: list[int] = []
     at = begin
+
+    def keep(line: int, fields: list[str]) -> None:
+        numbers.append(line + 1)
+        for field in fields:
+            cells.add(field)
 
     def mend(line: int, fields: list[str] | None) -> int:
         mended, after = repairer.repair(line)
         if mended is None:
             lost.append((line + 1, _why(fields, width)))
         else:
-            rows.append((line + 1, mended))
+            keep(line, mended)
             repaired.append(line + 1)
         return after
 
@@ -120,7 +162,7 @@ def _read(lines: list[str], begin: int, delimiter: str, header: list[str], repai
             fields = fields[:width]  # a spreadsheet's empty cells at the end
         if len(fields) != width:
             return mend(line, fields) if fields else after
-        rows.append((line + 1, fields))
+        keep(line, fields)
         return after
 
     while at < len(lines):
@@ -132,6 +174,7 @@ def _read(lines: list[str], begin: int, delimiter: str, header: list[str], repai
             if at < len(lines):
                 record = repairer.strict(at)
                 at = mend(at, None) if record is None else take(at, record[1], record[0])
+    rows = Rows(numbers, cells.strings(), width)
     return CsvRows(header, rows, lost, repaired)
 
 

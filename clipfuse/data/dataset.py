@@ -10,9 +10,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clipfuse.data.origins import Origins
 from clipfuse.errors import DuplicateId, TableError
+from clipfuse_cache.columns import OptionalStrings, Strings, places_of
 
-Part = Literal["row", "image", "text", "labels"]
+Part = Literal["row", "image", "text", "labels", "numbers"]
 LabelForm = Literal["joined", "list", "columns"]
 
 
@@ -55,14 +57,6 @@ class ImageRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a row came from: ``line`` counts from 1 (for a JSON array: the number of the record)."""
-
-    file: Path
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """Something that was wrong with one row. ``part`` "row" means that the whole row was left out;
     otherwise the row is kept and only that part of it is missing."""
@@ -96,11 +90,13 @@ class TableLayout:
     form: LabelForm | None
     separator: str | None = None
     guesses: tuple[str, ...] = ()
+    number_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in the order of their table. All per-row tuples have the same length.
+    """Samples in the order of their table. All that has a value per row has the same length; strings may stand in a
+    compact form that makes each when it is asked for (see :mod:`clipfuse_cache.columns`).
 
     Attributes:
         ids: unique, non-empty strings.
@@ -114,32 +110,37 @@ class Dataset:
         references: what the table calls each row's picture, whether or not there is one; None where it names
             none. Predictions are written with it.
         splits: what the table's split column says of each row; empty where none was named.
+        numbers: (rows, number columns) float64, finite, or NaN where a cell is empty or no number; None where no
+            column of numbers was named.
+        number_names: the columns of ``numbers``.
     """
 
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     images: tuple[ImageRef | None, ...]
-    captions: tuple[str | None, ...]
+    captions: Sequence[str | None]
     labels: NDArray[np.bool_] | None
     label_names: tuple[str, ...]
-    origins: tuple[Origin, ...]
+    origins: Origins
     layout: TableLayout
     ledger: tuple[LedgerEntry, ...] = field(default=())
-    references: tuple[str | None, ...] = field(default=())
-    splits: tuple[str, ...] = field(default=())
+    references: Sequence[str | None] = field(default=())
+    splits: Sequence[str] = field(default=())
+    numbers: NDArray[np.float64] | None = None
+    number_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def rows_of(self, file: Path) -> NDArray[np.int64]:
         """(n,) int64 indices of the rows that came from ``file``."""
-        return np.array([i for i, origin in enumerate(self.origins) if origin.file == file], dtype=np.int64)
+        return self.origins.rows_of(file)
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:
-    """Several tables as one dataset; label names are united, those of the first table first.
+    """Several tables as one dataset; names of labels and of numbers are united, those of the first table first.
 
     The layout is the first table's, with the guesses of all. A label that a table does not know is False in
-    its rows.
+    its rows, a number that it does not have is NaN.
 
     Raises:
         DuplicateId: an id stands in two tables.
@@ -151,13 +152,16 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
     first = datasets[0]
     if len(datasets) == 1:
         return first
-    _check_ids(datasets)
+    ids = Strings.pack(name for dataset in datasets for name in dataset.ids)
+    origins = Origins.join([dataset.origins for dataset in datasets])
+    _check_ids(ids, origins)
     for other in datasets[1:]:
         if (other.labels is None) != (first.labels is None):
             labelled, bare = (first, other) if other.labels is None else (other, first)
             problem = f"{_file(labelled)} has labels and {_file(bare)} has none"
             raise TableError(problem, "Give tables that are all labelled, or none of them")
     names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.label_names))
+    number_names = tuple(dict.fromkeys(name for dataset in datasets for name in dataset.number_names))
     separator = first.layout.separator if first.layout.form == "joined" else None
     torn = [name for name in names if separator is not None and separator in name]
     if torn:
@@ -165,30 +169,33 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
         raise TableError(problem, "Write both tables' labels in one way, or name a --separator that no label holds")
     guesses = tuple(dict.fromkeys(guess for dataset in datasets for guess in dataset.layout.guesses))
     return Dataset(
-        ids=tuple(id for dataset in datasets for id in dataset.ids),
+        ids=ids,
         images=tuple(image for dataset in datasets for image in dataset.images),
-        captions=tuple(caption for dataset in datasets for caption in dataset.captions),
+        captions=OptionalStrings.pack(caption for dataset in datasets for caption in dataset.captions),
         labels=None if first.labels is None else np.concatenate([_widen(dataset, names) for dataset in datasets]),
         label_names=names,
-        origins=tuple(origin for dataset in datasets for origin in dataset.origins),
+        origins=origins,
         layout=replace(first.layout, guesses=guesses),
         ledger=tuple(entry for dataset in datasets for entry in dataset.ledger),
-        references=tuple(name for dataset in datasets for name in dataset.references or (None,) * len(dataset)),
-        splits=tuple(name for dataset in datasets for name in dataset.splits or ("",) * len(dataset))
+        references=OptionalStrings.pack(
+            name for dataset in datasets for name in dataset.references or (None,) * len(dataset)
+        ),
+        splits=Strings.pack(name for dataset in datasets for name in dataset.splits or ("",) * len(dataset))
         if any(dataset.splits for dataset in datasets)
         else (),
+        numbers=np.concatenate([_widen_numbers(dataset, number_names) for dataset in datasets])
+        if number_names
+        else None,
+        number_names=number_names,
     )
 
 
-def _check_ids(datasets: Sequence[Dataset]) -> None:
-    seen: dict[str, Origin] = {}
-    for dataset in datasets:
-        for name, origin in zip(dataset.ids, dataset.origins, strict=True):
-            if name in seen:
-                other = seen[name]
-                problem = f"id {name!r} stands at {other.file}:{other.line} and at {origin.file}:{origin.line}"
-                raise DuplicateId(problem, "Ids must differ between all tables; rename it in one of them")
-            seen[name] = origin
+def _check_ids(ids: Sequence[str], origins: Origins) -> None:
+    repeated = places_of(ids).first_repeated()
+    if repeated is not None:
+        other, origin = (origins[row] for row in repeated)
+        problem = f"id {ids[repeated[0]]!r} stands at {other.file}:{other.line} and at {origin.file}:{origin.line}"
+        raise DuplicateId(problem, "Ids must differ between all tables; rename it in one of them")
 
 
 def _widen(dataset: Dataset, names: Sequence[str]) -> NDArray[np.bool_]:
@@ -199,5 +206,13 @@ def _widen(dataset: Dataset, names: Sequence[str]) -> NDArray[np.bool_]:
     return wide
 
 
+def _widen_numbers(dataset: Dataset, names: Sequence[str]) -> NDArray[np.float64]:
+    """(rows, len(names)) float64: the dataset's numbers in the columns of ``names``."""
+    wide = np.full((len(dataset), len(names)), np.nan)
+    if dataset.numbers is not None:
+        wide[:, [names.index(name) for name in dataset.number_names]] = dataset.numbers
+    return wide
+
+
 def _file(dataset: Dataset) -> str:
-    return str(dataset.origins[0].file) if dataset.origins else "an empty table"
+    return str(dataset.origins[0].file) if len(dataset) else "an empty table"

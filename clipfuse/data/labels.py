@@ -67,11 +67,12 @@ def find_scheme(
     if roles.label is None:
         return LabelScheme(None, None, (), None, ())
     where = f"labels in column {roles.label!r}"
-    values = [record.values.get(roles.label) for record in table.records]
     if config.separator is None:
-        if any(isinstance(value, list) for value in values) or _all_lists(values):
+        if any(isinstance(value, list) for value in table.records.values(roles.label)) or _all_lists(
+            table.texts(roles.label)
+        ):
             return LabelScheme("list", roles.label, (), None, (f"{where}, as lists",))
-        separator, how = find_separator((cell_text(value).strip() for value in values), label_names)
+        separator, how = find_separator((text.strip() for text in table.texts(roles.label)), label_names)
         return LabelScheme("joined", roles.label, (), separator, (f"{where}, {how}",))
     return LabelScheme("joined", roles.label, (), config.separator, () if config.label_column else (where,))
 
@@ -164,9 +165,11 @@ def _unused(names: Iterable[str]) -> str:
     return next((sign for sign in (" ", "|", ";", ",") if sign not in taken), "||")
 
 
-def _all_lists(values: Iterable[object]) -> bool:
-    cells = [text for value in values if (text := cell_text(value).strip())]
-    return bool(cells) and all(cell[0] == "[" for cell in cells) and _as_list(cells[0]) is not None
+def _all_lists(texts: Iterable[str]) -> bool:
+    """Whether all cells begin like lists, and the first one is one."""
+    cells = (cell for text in texts if (cell := text.strip()))
+    first = next(cells, "")
+    return first[:1] == "[" and _as_list(first) is not None and all(cell[0] == "[" for cell in cells)
 
 
 def _as_list(value: object) -> list[object] | None:

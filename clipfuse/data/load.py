@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse.config import TableConfig
 from clipfuse.data.columns import Roles, find_roles
-from clipfuse.data.dataset import Dataset, ImageRef, ImageSource, LedgerEntry, Origin, TableLayout
+from clipfuse.data.dataset import Dataset, ImageRef, ImageSource, LedgerEntry, TableLayout
 from clipfuse.data.decode import shorten
 from clipfuse.data.images import NeighbourImages, open_images
 from clipfuse.data.labels import LabelScheme, find_scheme, sort_labels
-from clipfuse.data.records import Record, Table, read_table
+from clipfuse.data.numbers import read_numbers
+from clipfuse.data.origins import Origins
+from clipfuse.data.records import Table, read_table
 from clipfuse.errors import DuplicateId, ImageSourceError, TableError
+from clipfuse_cache.columns import OptionalStrings, Strings
 
 
 def load_dataset(config: TableConfig, label_names: Sequence[str] | None = None) -> Dataset:
@@ -28,8 +31,8 @@ def load_dataset(config: TableConfig, label_names: Sequence[str] | None = None) 
             where all are integers, else by letter.
 
     Returns:
-        (rows) ids, images and captions, (rows, labels) labels. Rows and parts that could not be read stand in
-        its ledger.
+        (rows) ids, images and captions, (rows, labels) labels, (rows, columns) numbers. Rows
+        and parts that could not be read stand in its ledger.
 
     Raises:
         TableError: the table can't be read, or a column that is given or needed is not there.
@@ -43,11 +46,12 @@ def load_dataset(config: TableConfig, label_names: Sequence[str] | None = None) 
         raise TableError(f"{table.path} has no column that names the pictures in {config.images}", fix)
     scheme = find_scheme(table, roles, config, label_names)
     ledger = list(table.ledger)
-    records, ids, id_guess = _identify(table, roles, ledger)
-    references = tuple(record.text(roles.image).strip() or None for record in records)
-    images, image_guess = _find_images(config, roles, records, ids, references, ledger)
-    captions = _captions(roles, records, ids, table.path, ledger)
-    labels, names = _labels(scheme, records, ids, table.path, label_names, ledger)
+    table, ids, id_guess = _identify(table, roles, ledger)
+    references = _references(table, roles)
+    images, image_guess = _find_images(config, table, roles, ids, references, ledger)
+    captions = _captions(table, roles, ids, ledger)
+    numbers = read_numbers(table, roles.numbers, ids, ledger) if roles.numbers else None
+    labels, names = _labels(table, scheme, ids, label_names, ledger)
     ledger.sort(key=lambda entry: entry.line)  # stable: within a row the order above
     return Dataset(
         ids=ids,
@@ -55,7 +59,7 @@ def load_dataset(config: TableConfig, label_names: Sequence[str] | None = None) 
         captions=captions,
         labels=labels,
         label_names=names,
-        origins=tuple(Origin(table.path, record.line) for record in records),
+        origins=Origins.of_file(table.path, table.records.lines),
         layout=TableLayout(
             format=table.format,
             columns=table.columns,
@@ -65,117 +69,125 @@ def load_dataset(config: TableConfig, label_names: Sequence[str] | None = None) 
             label_column=roles.label,
             form=scheme.form,
             separator=scheme.separator,
+            number_columns=roles.numbers,
             guesses=(*table.notes, *id_guess, *roles.guesses, *scheme.guesses, *image_guess),
         ),
         ledger=tuple(ledger),
         references=references,
-        splits=tuple(record.text(roles.split).strip() for record in records) if roles.split is not None else (),
+        splits=Strings.pack(map(str.strip, table.texts(roles.split))) if roles.split is not None else (),
+        numbers=numbers,
+        number_names=roles.numbers,
     )
 
 
-def _identify(
-    table: Table, roles: Roles, ledger: list[LedgerEntry]
-) -> tuple[list[Record], tuple[str, ...], tuple[str, ...]]:
-    """The rows that have an id, their ids, and what was assumed."""
+def _identify(table: Table, roles: Roles, ledger: list[LedgerEntry]) -> tuple[Table, Strings, tuple[str, ...]]:
+    """The table without the rows that have no id, the ids, and what was assumed."""
+    lines = table.records.lines
     if roles.id is None:
-        ids = tuple(record.text(roles.image).strip() for record in table.records)
-        if all(ids) and len(set(ids)) == len(ids):
-            return table.records, ids, (f"no column of ids; pictures in column {roles.image!r} are the ids",)
-        ids = tuple(f"{table.path.stem}:{number}" for number in range(1, len(table.records) + 1))
-        return table.records, ids, (f"no column of ids; rows are called {ids[0]!r} and so on",)
-    kept: dict[str, Record] = {}
-    for record in table.records:
-        name = record.text(roles.id).strip()
-        if not name:
-            reason = f"no id in column {roles.id!r}"
-            ledger.append(LedgerEntry("row", reason, str(table.path), record.line))
-            continue
-        if name in kept:
-            problem = f"id {shorten(name)!r} stands at {table.path}:{kept[name].line} and at {table.path}:{record.line}"
-            fix = f"Make the ids in column {roles.id!r} differ, or name another column with --id-column"
-            raise DuplicateId(problem, fix)
-        kept[name] = record
-    if not kept:
-        raise TableError(f"no row of {table.path} has an id in column {roles.id!r}", "Name another with --id-column")
-    return list(kept.values()), tuple(kept), ()
+        if roles.image is not None:
+            ids = Strings.pack(map(str.strip, table.texts(roles.image)))
+            if all(ids) and ids.places.first_repeated() is None:
+                return table, ids, (f"no column of ids; pictures in column {roles.image!r} are the ids",)
+        ids = Strings.pack(f"{table.path.stem}:{number}" for number in range(1, len(table) + 1))
+        return table, ids, (f"no column of ids; rows are called {ids[0]!r} and so on",)
+    ids = Strings.pack(map(str.strip, table.texts(roles.id)))
+    nameless = [row for row, name in enumerate(ids) if not name]
+    if nameless:
+        reason = f"no id in column {roles.id!r}"
+        ledger.extend(LedgerEntry("row", reason, str(table.path), lines[row]) for row in nameless)
+        if len(nameless) == len(ids):
+            problem = f"no row of {table.path} has an id in column {roles.id!r}"
+            raise TableError(problem, "Name another with --id-column")
+        kept = np.delete(np.arange(len(ids)), nameless)
+        table, ids = table.only(kept), Strings.pack(ids[row] for row in kept.tolist())
+        lines = table.records.lines
+    repeated = ids.places.first_repeated()
+    if repeated is not None:
+        first, second = repeated
+        where = f"at {table.path}:{lines[first]} and at {table.path}:{lines[second]}"
+        fix = f"Make the ids in column {roles.id!r} differ, or name another column with --id-column"
+        raise DuplicateId(f"id {shorten(ids[first])!r} stands {where}", fix)
+    return table, ids, ()
+
+
+def _references(table: Table, roles: Roles) -> OptionalStrings:
+    if roles.image is None:
+        return OptionalStrings.absent(len(table))
+    return OptionalStrings.pack(text.strip() or None for text in table.texts(roles.image))
 
 
 def _find_images(
     config: TableConfig,
+    table: Table,
     roles: Roles,
-    records: list[Record],
-    ids: tuple[str, ...],
-    references: tuple[str | None, ...],
+    ids: Sequence[str],
+    references: Sequence[str | None],
     ledger: list[LedgerEntry],
 ) -> tuple[tuple[ImageRef | None, ...], tuple[str, ...]]:
     if roles.image is None:
-        return (None,) * len(records), ()
-    file = str(config.table)
+        return (None,) * len(table), ()
     source: ImageSource = NeighbourImages(config.table.parent) if config.images is None else open_images(config.images)
-    images: list[ImageRef | None] = []
-    wrong: list[LedgerEntry] = []
-    for record, name, reference in zip(records, ids, references, strict=True):
-        key, reason = None, "no picture named"
-        if reference is not None:
-            try:
-                key = source.find(reference)
-                reason = f"no such picture: {shorten(reference, 200)!r} in {source.path.name or source.path}"
-            except ImageSourceError as error:
-                reason = f"{error.problem} in {source.path.name or source.path}"
-        images.append(None if key is None else ImageRef(source, key))
-        if key is None:
-            wrong.append(LedgerEntry("image", reason, file, record.line, name))
+    images = tuple(_find_image(source, reference)[0] for reference in references)
+    guesses: tuple[str, ...] = ()
     if config.images is None:
         if not any(images):
-            return tuple(images), (f"no pictures: none that column {roles.image!r} names lies beside the table",)
-        ledger.extend(wrong)
-        return tuple(images), (f"pictures beside the table, in {source.path}",)
-    ledger.extend(wrong)
-    return tuple(images), ()
+            return images, (f"no pictures: none that column {roles.image!r} names lies beside the table",)
+        guesses = (f"pictures beside the table, in {source.path}",)
+    for row, (image, reference) in enumerate(zip(images, references, strict=True)):
+        if image is None:
+            reason = _find_image(source, reference)[1]
+            ledger.append(LedgerEntry("image", reason, str(config.table), table.records.lines[row], ids[row]))
+    return images, guesses
 
 
-def _captions(
-    roles: Roles, records: list[Record], ids: tuple[str, ...], path: Path, ledger: list[LedgerEntry]
-) -> tuple[str | None, ...]:
+def _find_image(source: ImageSource, reference: str | None) -> tuple[ImageRef | None, str]:
+    """The picture that a table calls ``reference``, and why there is none."""
+    if reference is None:
+        return None, "no picture named"
+    where = source.path.name or source.path
+    try:
+        key = source.find(reference)
+    except ImageSourceError as error:
+        return None, f"{error.problem} in {where}"
+    return None if key is None else ImageRef(source, key), f"no such picture: {shorten(reference, 200)!r} in {where}"
+
+
+def _captions(table: Table, roles: Roles, ids: Sequence[str], ledger: list[LedgerEntry]) -> OptionalStrings:
     if roles.caption is None:
-        return (None,) * len(records)
-    captions: list[str | None] = []
-    for record, name in zip(records, ids, strict=True):
-        caption = record.text(roles.caption)
-        blank = not caption.strip()
-        captions.append(None if blank else caption)
-        if blank:
-            ledger.append(LedgerEntry("text", "empty caption", str(path), record.line, name))
-    return tuple(captions)
+        return OptionalStrings.absent(len(table))
+    captions = OptionalStrings.pack(text if text.strip() else None for text in table.texts(roles.caption))
+    ledger.extend(
+        LedgerEntry("text", "empty caption", str(table.path), table.records.lines[row], ids[row])
+        for row in np.flatnonzero(~captions.present).tolist()
+    )
+    return captions
 
 
 def _labels(
+    table: Table,
     scheme: LabelScheme,
-    records: list[Record],
-    ids: tuple[str, ...],
-    path: Path,
+    ids: Sequence[str],
     known: Sequence[str] | None,
     ledger: list[LedgerEntry],
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
     """(rows, labels) bool and the labels' names; (None, ()) for an unlabelled table."""
     if scheme.form is None:
         return None, ()
-    rows = []
-    for record, name in zip(records, ids, strict=True):
+    first = dict.fromkeys(scheme.columns if known is None else known)
+    number_of = {name: number for number, name in enumerate(first)}
+    rows, numbers = array("q"), array("q")  # which row has which label
+    for row, record in enumerate(table.records):
         found, wrong = scheme.read(record)
-        rows.append(found)
-        ledger.extend(LedgerEntry("labels", reason, str(path), record.line, name) for reason in wrong)
-    if known is None:
-        names = tuple(sort_labels([*scheme.columns, *(label for row in rows for label in row)]))
-    else:
-        names = tuple(known)
-    column = {name: number for number, name in enumerate(names)}
-    labels = np.zeros((len(rows), len(names)), dtype=np.bool_)
-    for number, (found, record) in enumerate(zip(rows, records, strict=True)):
         for label in found:
-            if label in column:
-                labels[number, column[label]] = True
-            else:
-                reason = f"unknown label {shorten(label)!r}"
-                ledger.append(LedgerEntry("labels", reason, str(path), record.line, ids[number]))
+            if known is not None and label not in number_of:
+                wrong.append(f"unknown label {shorten(label)!r}")
+                continue
+            rows.append(row)
+            numbers.append(number_of.setdefault(label, len(number_of)))
+        ledger.extend(LedgerEntry("labels", reason, str(table.path), record.line, ids[row]) for reason in wrong)
+    names = tuple(sort_labels(number_of)) if known is None else tuple(known)
+    place = {name: number for number, name in enumerate(names)}
+    places = np.array([place[name] for name in number_of], dtype=np.int64)
+    labels = np.zeros((len(table), len(names)), dtype=np.bool_)
+    labels[np.frombuffer(rows, dtype=np.int64), places[np.frombuffer(numbers, dtype=np.int64)]] = True
     return labels, names

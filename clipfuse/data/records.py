@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from clipfuse.data.csv_records import find_delimiter, read_rows
+import numpy as np
+from numpy.typing import NDArray
+
+from clipfuse.data.csv_records import Rows, find_delimiter, read_rows
 from clipfuse.data.dataset import LedgerEntry
 from clipfuse.data.decode import SUFFIXES, clean, name_lines, read_text, shorten
 from clipfuse.data.json_records import read_json, read_json_lines
 from clipfuse.errors import TableError
+from clipfuse_cache.columns import Column, Strings
 
 Format = Literal["csv", "tsv", "json", "jsonl"]
 
@@ -30,6 +35,26 @@ class Record:
         return "" if column is None else cell_text(self.values.get(column))
 
 
+class Records(Column[Record]):
+    """All rows. ``lines``: (rows,) where each stands."""
+
+    lines: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @abstractmethod
+    def values(self, column: str) -> Iterator[Any]:
+        """(rows,) one column's cells; None where a row has none."""
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64]) -> Records:
+        """Some of the rows."""
+
+    def _block(self, start: int, end: int) -> list[Record]:
+        return [self._item(row) for row in range(start, end)]
+
+
 @dataclass(frozen=True)
 class Table:
     """A table as it was read. ``ledger`` holds the rows that can't be; ``notes`` what had to be assumed."""
@@ -37,9 +62,20 @@ class Table:
     path: Path
     format: Format
     columns: tuple[str, ...]
-    records: list[Record]
+    records: Records
     ledger: list[LedgerEntry]
     notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def texts(self, column: str) -> Iterator[str]:
+        """(rows,) one column's cells as text; see :func:`cell_text`."""
+        return map(cell_text, self.records.values(column))
+
+    def only(self, rows: NDArray[np.int64]) -> Table:
+        """The table with these rows."""
+        return replace(self, records=self.records.take(rows))
 
 
 def read_table(path: Path) -> Table:
@@ -85,6 +121,41 @@ def name_columns(columns: Sequence[str]) -> str:
     return shown if len(columns) <= 20 else f"{shown}, … ({len(columns)} in all)"
 
 
+class _CsvRecords(Records):
+    def __init__(self, columns: tuple[str, ...], rows: Rows) -> None:
+        self.lines = rows.lines
+        self._columns = columns
+        self._rows = rows
+
+    def values(self, column: str) -> Iterator[Any]:
+        place, width, cells = self._columns.index(column), self._rows.width, self._rows.cells
+        return (cells[row * width + place] for row in range(len(self.lines)))
+
+    def take(self, rows: NDArray[np.int64]) -> Records:
+        chosen = rows.tolist()
+        cells = Strings.pack(cell for row in chosen for cell in self._rows[row][1])
+        return _CsvRecords(self._columns, Rows([self.lines[row] for row in chosen], cells, self._rows.width))
+
+    def _item(self, row: int) -> Record:
+        line, fields = self._rows[row]
+        return Record(line, dict(zip(self._columns, fields, strict=True)))
+
+
+class _JsonRecords(Records):
+    def __init__(self, records: list[Record]) -> None:
+        self.lines = [record.line for record in records]
+        self._records = records
+
+    def values(self, column: str) -> Iterator[Any]:
+        return (record.values.get(column) for record in self._records)
+
+    def take(self, rows: NDArray[np.int64]) -> Records:
+        return _JsonRecords([self._records[row] for row in rows])
+
+    def _item(self, row: int) -> Record:
+        return self._records[row]
+
+
 def _read_csv(path: Path, text: str, kind: str, notes: tuple[str, ...]) -> Table:
     delimiter = "\t" if kind == "tsv" else find_delimiter(text)
     if kind == "csv" and delimiter != ",":
@@ -96,7 +167,7 @@ def _read_csv(path: Path, text: str, kind: str, notes: tuple[str, ...]) -> Table
         rows = "1 damaged row" if count == 1 else f"{count} damaged rows"
         notes = (*notes, f"{rows} repaired (quotes or delimiters) on {name_lines(found.repaired)}")
     columns = _header(path, found.header)
-    records = [Record(line, dict(zip(columns, row, strict=True))) for line, row in found.rows]
+    records = _CsvRecords(columns, found.rows)
     ledger = [LedgerEntry("row", reason, str(path), line) for line, reason in found.lost]
     return Table(path, "tsv" if kind == "tsv" else "csv", columns, records, ledger, notes)
 
@@ -124,6 +195,6 @@ def _read_objects(path: Path, text: str, kind: str, notes: tuple[str, ...]) -> T
     else:
         (objects, lost), is_lines = read_json_lines(text), True
     columns = tuple(dict.fromkeys(clean(key) for _, item in objects for key in item))
-    records = [Record(line, {clean(key): value for key, value in item.items()}) for line, item in objects]
+    records = _JsonRecords([Record(line, {clean(key): value for key, value in item.items()}) for line, item in objects])
     ledger = [LedgerEntry("row", reason, str(path), line) for line, reason in lost]
     return Table(path, "jsonl" if is_lines else "json", columns, records, ledger, notes)

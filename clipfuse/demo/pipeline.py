@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipfuse.bench import BenchGroup, bench
-from clipfuse.config import FusionConfig, HeadConfig, ProjectConfig, SplitConfig, TableConfig, TrainConfig
+from clipfuse.config import ProjectConfig, SplitConfig, TableConfig
 from clipfuse.data import LedgerEntry, load_dataset
 from clipfuse.data.ledger import write_ledger
 from clipfuse.demo.scenes import draw_dataset
@@ -17,6 +17,7 @@ from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, no_progress
 from clipfuse.project import FILE_NAME, load_project, save_project
 from clipfuse.splits import find_split
+from clipfuse.train_config import FusionConfig, HeadConfig, TrainConfig
 from clipfuse.train_head import train_head
 from clipfuse_cache import FeatureCache
 

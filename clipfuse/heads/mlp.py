@@ -1,11 +1,19 @@
-"""Linear and multi-layer perceptron heads."""
+"""Multi-layer perceptrons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import nn
+
+from clipfuse.dropout import Dropout
+from clipfuse.heads.kinds import HEADS
+from clipfuse.settings import Settings
+
+Activation = Literal["gelu", "relu", "leaky_relu"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU}
 
@@ -15,30 +23,34 @@ def perceptron(sizes: Sequence[int], *, dropout: float, activation: str) -> nn.S
     layers: list[nn.Module] = []
     for n, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         if n:
-            layers += [ACTIVATIONS[activation](), nn.Dropout(dropout)]
+            layers += [ACTIVATIONS[activation](), Dropout(dropout)]
         layers.append(nn.Linear(before, after))
     return nn.Sequential(*layers)
 
 
-class LinearHead(nn.Module):
-    """One linear layer on the first token: logistic regression when trained with BCE."""
+class MlpSettings(Settings):
+    """What can be set of ``MlpHead``.
 
-    def __init__(self, dim: int, labels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(dim, labels)
+    Attributes:
+        hidden: widths of the hidden layers; none makes it a linear layer.
+        dropout: after each hidden layer.
+        activation: of each hidden layer.
+    """
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, dim) -> (batch, labels) logits."""
-        logits: torch.Tensor = self.linear(features[:, 0])
-        return logits
+    hidden: tuple[PositiveInt, ...] = (512,)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    activation: Activation = "gelu"
 
 
+@HEADS.register("mlp", MlpSettings)
 class MlpHead(nn.Module):
     """dim - hidden … - labels on the first token, with activation and dropout after each hidden layer."""
 
-    def __init__(self, dim: int, labels: int, *, hidden: Sequence[int], dropout: float, activation: str) -> None:
+    def __init__(self, dim: int, labels: int, settings: MlpSettings) -> None:
         super().__init__()
-        self.layers = perceptron([dim, *hidden, labels], dropout=dropout, activation=activation)
+        self.layers = perceptron(
+            [dim, *settings.hidden, labels], dropout=settings.dropout, activation=settings.activation
+        )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

@@ -15,7 +15,7 @@ from clipfuse.errors import ConfigError
 from clipfuse.registry import Registry
 from clipfuse.views.view import View, random_numbers
 
-__all__ = ["VIEWS", "View", "ViewFamily", "parse_views", "random_numbers"]
+__all__ = ["VIEWS", "View", "ViewFamily", "find_view", "parse_views", "random_numbers"]
 
 MAX_CROPS = 100
 MAX_DEGREES = 45
@@ -61,6 +61,33 @@ def parse_views(names: Sequence[str], word_list: Path | None = None) -> tuple[Vi
         for view in VIEWS.get(kind).make(number if colon else None, word_list):
             views.setdefault(view.settings(), view)
     return tuple(views.values())
+
+
+def find_view(name: str, settings: str, word_list: Path | None = None) -> View:
+    """The view that a feature table was made with.
+
+    Args:
+        name: what a table's name says after "@": "flip", "rotate-10", "crop-3".
+        settings: of that view.
+        word_list: as in ``parse_views``.
+
+    Raises:
+        ConfigError: there is no such view any more, or it is made otherwise now, or with another word list.
+    """
+    kind, _, number = name.rpartition("-")
+    typed = {"crop": f"crops:{number}"}.get(kind, f"{kind}:{number}" if kind else name)
+    try:
+        found = parse_views([typed], word_list)
+    except ConfigError:
+        found = ()
+    view = next((view for view in found if view.name == name), None)
+    if view is None or view.settings() != settings:
+        now = "nothing of that name" if view is None else view.settings()
+        raise ConfigError(
+            f"view {name} was made with {settings!r}; here it is {now!r}",
+            "Give the word list that it was made with: --word-list FILE" if kind == "synonyms" else "",
+        )
+    return view
 
 
 def _flip(number: str | None, _word_list: Path | None) -> tuple[View, ...]:

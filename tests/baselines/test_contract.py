@@ -10,7 +10,7 @@ from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from clipfuse.baselines import BASELINES, fit_estimator, label_scores
-from clipfuse.config import HeadConfig
+from clipfuse.settings import Choice
 
 
 def data(labels=3, rows=200, seed=0):
@@ -21,7 +21,7 @@ def data(labels=3, rows=200, seed=0):
 
 def fitted(name, labels=3, rows=200):
     x, y = data(labels, rows)
-    estimator = BASELINES.get(name)(HeadConfig(neighbors=7), rows)
+    estimator = BASELINES.build(Choice(kind=name, neighbors=7), rows)
     fit_estimator(estimator, x, y)
     return estimator
 
@@ -66,7 +66,7 @@ class TestEveryBaseline:
     def test_a_label_that_never_or_always_applies(self, name, labels, constant):
         x, y = data(labels)
         y[:, -1] = constant
-        estimator = BASELINES.get(name)(HeadConfig(neighbors=7), len(x))
+        estimator = BASELINES.build(Choice(kind=name, neighbors=7), len(x))
         fit_estimator(estimator, x, y)
         np.testing.assert_array_equal(label_scores(estimator, x, labels)[:, -1], float(constant))
 

@@ -9,8 +9,3 @@ def toy():
     import toy
 
     return toy
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """In place of the one for all tests, which imports torch: the feature cache is tested without."""

@@ -35,7 +35,8 @@ with armed("sync:file=kill"):
 
 
 def python(code, *args):
-    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-B", "-c", code, *map(str, args)]  # -B: what is killed or full writes no modules
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_writes_replaces_and_leaves_nothing_else(tmp_path):

@@ -112,8 +112,9 @@ def test_a_file_is_replaced_only_when_asked(made, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_full_disk_is_said_and_the_old_file_stays(made, tmp_path, suffix):
+def test_a_full_disk_is_said_and_the_old_file_stays(made, tmp_path, suffix, monkeypatch):
     resource = pytest.importorskip("resource")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # half of a module that is imported meanwhile would stay
     path = tmp_path / f"out{suffix}"
     path.write_text("mine")
     before, sizes = resource.getrlimit(resource.RLIMIT_FSIZE), (100, 20_000, 34_000, 40_000, 50_000)

@@ -61,7 +61,9 @@ def words_of(heading):
 
 
 @pytest.mark.parametrize(
-    ("heading", "file"), [("samples.h5", "samples.h5"), ("Shards", "table/shard-000000.h5")], ids=["samples", "shard"]
+    ("heading", "file"),
+    [("samples.h5", "samples-numbers.h5"), ("Shards", "table/shard-000000.h5")],
+    ids=["samples", "shard"],
 )
 def test_every_dataset_and_attribute_is_described(heading, file):
     with h5py.File(io.BytesIO((GOLDEN / file).read_bytes())) as found:

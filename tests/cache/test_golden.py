@@ -1,17 +1,20 @@
 """Files of format version 1, made on the day it was fixed. A new version gets new files; these stay readable.
 
-``python tests/cache/test_golden.py`` makes them (never again for version 1).
+``python tests/cache/test_golden.py`` makes them (never again for version 1). ``samples-numbers.h5`` came later, when
+``numbers`` did: a part that older readers pass over.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from clipfuse_cache.manifest import read_manifest, read_plan, write_manifest, write_plan
-from clipfuse_cache.samples import read_samples
+from clipfuse_cache.samples import read_samples, write_samples
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -71,11 +74,31 @@ def test_todays_reader_reads_the_golden_samples(toy):
     assert np.packbits(found.labels).tobytes().hex() == "1a3808"
 
 
+def with_numbers(toy):
+    samples = toy.samples(texts(toy))
+    numbers = np.array([[row / 4, np.nan if row == 2 else -row] for row in range(len(samples))])
+    return replace(samples, numbers=numbers, number_names=("likes", "höhe"))
+
+
+def test_todays_reader_reads_the_golden_samples_with_numbers(toy, tmp_path):
+    found = read_samples(GOLDEN / "samples-numbers.h5")
+    assert found == with_numbers(toy)
+    assert found.numbers[1].tobytes().hex() == "000000000000d03f000000000000f0bf"
+
+
+def test_samples_without_numbers_are_written_as_ever(toy, tmp_path):
+    write_samples(tmp_path / "samples.h5", toy.samples(texts(toy)))
+    with h5py.File(tmp_path / "samples.h5") as new, h5py.File(GOLDEN / "samples.h5") as old:
+        assert dict(new.attrs) == dict(old.attrs)
+        assert {name: found[()].tolist() for name, found in new.items()} == {
+            name: found[()].tolist() for name, found in old.items()
+        }
+
+
 if __name__ == "__main__":
     import toy as toy_module
-
-    from clipfuse_cache.samples import write_samples
 
     toy_module.extract(GOLDEN / "table", texts(toy_module), about(toy_module))
     toy_module.extract(GOLDEN / "unfinished", texts(toy_module), about(toy_module), stop_after=1)
     write_samples(GOLDEN / "samples.h5", toy_module.samples(texts(toy_module)))
+    write_samples(GOLDEN / "samples-numbers.h5", with_numbers(toy_module))

@@ -21,6 +21,7 @@ def all_samples(draw):
     ids = draw(st.lists(words, max_size=8, unique=True))
     rows = len(ids)
     names = draw(st.none() | st.lists(words, max_size=4))
+    columns = draw(st.lists(words, max_size=2))
     return Samples(
         ids=tuple(ids),
         captions=tuple(draw(st.lists(st.none() | st.just("") | words, min_size=rows, max_size=rows))),
@@ -32,6 +33,8 @@ def all_samples(draw):
         image_digests=draw(arrays("uint8", (rows, 16))),
         image_stamps=draw(arrays("uint64", rows)),
         layout=draw(layouts),
+        numbers=None if not columns else draw(arrays("float64", (rows, len(columns)))),
+        number_names=tuple(columns),
     )
 
 
@@ -76,10 +79,33 @@ def test_parts_that_do_not_fit_are_never_written(toy):
         {"lines": samples.lines[:4]},
         {"table_of": samples.table_of[:4]},
         {"image_digests": samples.image_digests[:, :15]},
+        {"numbers": np.zeros((5, 1))},
+        {"number_names": ("n",)},
+        {"numbers": np.zeros((5, 1), np.float32), "number_names": ("n",)},
+        {"numbers": np.zeros((4, 1)), "number_names": ("n",)},
         {"image_stamps": np.zeros((5, 1), np.uint64)},
     ):
-        with pytest.raises(ValueError, match=r"ids|labels"):
+        with pytest.raises(ValueError, match=r"ids|labels|numbers"):
             replace(samples, **change)
+
+
+def test_equal_samples_are_equal_and_others_are_not(toy, tmp_path):
+    samples = replace(toy.samples(toy.inputs(5)), numbers=np.array([[1.0], [np.nan]] * 2 + [[0]]), number_names=("n",))
+    write_samples(tmp_path / "samples.h5", replace(samples, layout={"columns": ("a", "b")}))
+    found = read_samples(tmp_path / "samples.h5")
+    assert found == replace(samples, layout={"columns": ["a", "b"]}) == replace(found, captions=tuple(found.captions))
+    for change in (
+        {"ids": (*samples.ids[:4], "x")},
+        {"captions": (*samples.captions[:4], "x")},
+        {"labels": None, "label_names": ()},
+        {"labels": ~samples.labels},
+        {"lines": samples.lines + np.uint32(1)},
+        {"image_stamps": samples.image_stamps + np.uint64(1)},
+        {"splits": ("train",) * 5},
+        {"numbers": np.zeros((5, 1))},
+        {"numbers": None, "number_names": ()},
+    ):
+        assert replace(found, **change) != found
 
 
 def test_no_cache_and_a_shard_in_place_of_samples(toy, tmp_path):

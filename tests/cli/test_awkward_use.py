@@ -3,8 +3,11 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from clipfuse_cache import FeatureCache
 
 QUICK = ("--epochs", "1", "--hidden", "8", "--folds", "2")
 
@@ -193,3 +196,13 @@ def test_an_encoder_is_named_by_the_end_of_its_name(photos, done):
     shutil.copytree(ALIASES["mini"].target.removeprefix("clip:local-dir:"), folder)
     done("extract", "a.csv", "--images", "photos", "--encoder", f"clip:local-dir:{folder}", "--cache", "c")
     done("train-head", "--cache", "c", "--fusion", "text", "--text-encoder", "small", *QUICK)
+
+
+def test_columns_of_numbers_go_into_the_cache(tmp_path, done):
+    (tmp_path / "n.csv").write_text("id,caption,likes,age\n1,a dog,3,x\n2,a cat,,4.5\n")
+    done("init", "n.csv", "--number-column", "age", "--number-column", "likes")
+    said = done("extract")
+    assert "1 rows with cells that are no numbers" in said.stderr
+    samples = FeatureCache(tmp_path / "features" / "n").samples()
+    assert samples.number_names == ("age", "likes")
+    assert np.array_equal(samples.numbers, [[np.nan, 3], [4.5, np.nan]], equal_nan=True)

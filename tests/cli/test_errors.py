@@ -147,7 +147,7 @@ class TestSettings:
             (["--epochs", "0"], ["train.fit.epochs is 0"]),
             (["--learning-rate", "1e30"], ["learning_rate"]),
             (["--dropout", "1"], ["dropout"]),
-            (["--stacking", "oof"], ["stacking is 'oof'", "'out-of-fold'"]),
+            (["--stacking", "oof"], ["stacking.method is 'oof'", "'out-of-fold'"]),
             (["--thresholds", "best"], ["thresholds is 'best'", "'per-label'"]),
             (["--split", "random"], ["split.method is 'random'", "'stratified'"]),
             (["--test", "0.99", "--validation", "0.5"], ["validation", "test"]),
@@ -157,12 +157,31 @@ class TestSettings:
             (["--text-output", "poled", "--fusion", "text"], ["no output 'poled'", "'pooled'"]),
             (["--device", "gpu"], ["unknown device 'gpu'", "cuda"]),
             (["--seed", "-1"], ["train.seed is -1"]),
+            (["--recipe", "s2-smu"], ["unknown recipe 's2-smu'", "'s2-sum'"]),
+            (["--head", "linear", "--hidden", "3"], ["head linear: unknown setting 'hidden'"]),
+            (["--batch-size", "some"], ["--batch-size is 'some'", "or all"]),
+            (["--modalities", "image,sound"], ["modalities.1 is 'sound'", "'numbers'"]),
+            (["--loss", "bec"], ["unknown loss 'bec'", "'bce'"]),
+            (["--oversample", "0.5", "--undersample", "0.1"], ["undersample is 0.1", "oversample (0.5)"]),
+            (["--set", "fit.epoch=3"], ["unknown setting 'train.fit.epoch'", "'epochs'"]),
+            (["--set", "head.blocks=3"], ["head mlp: unknown setting 'blocks'"]),
+            (["--set", "fusion.combiner.kind=avrage"], ["unknown combiner 'avrage'", "'average'"]),
+            (["--set", "parts.imgae.fit.epochs=3"], ["unknown part 'imgae'", "'image'"]),
+            (["--set", "stacking.fit.epochs=many"], ["train.stacking.fit.epochs is 'many'"]),
+            (["--from", "a-run", "--recipe", "s2-sum"], ["--from takes", "--recipe others"]),
+            (["--refit", "all", "--stacking", "validation"], ["none are left", "--stacking out-of-fold"]),
+            (["--set", "head.blocks"], ["--set is 'head.blocks'", "--set head.blocks=3"]),
+            (["--set", "fit=3", "--set", "fit.epochs=3"], ["--set fit.epochs=3: fit was set"]),
         ],
     )
     def test_of_train_head(self, project, arguments, words):
         before = set(project.files())
         refused(project.attempt("train-head", *arguments), 2, *words)
         assert set(project.files()) == before
+
+    def test_no_seed_at_all(self, project):
+        said = project.attempt("train-head", "--cross-validate", "3", "--seeds", "0")
+        assert said.exit_code == 2 and "'--seeds'" in said.stderr
 
     def test_a_device_that_is_not_there(self, project, monkeypatch):
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)

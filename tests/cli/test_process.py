@@ -46,7 +46,12 @@ def test_help_imports_nothing_heavy(tmp_path):
 
 
 def test_looking_imports_no_deep_learning_library(project, tmp_path):
-    for arguments in (["encoders", "--json"], ["bench", "--runs", project.folder / "runs"], ["cache", "info", "none"]):
+    for arguments in (
+        ["encoders", "--json"],
+        ["recipes", "--json"],
+        ["bench", "--runs", project.folder / "runs"],
+        ["cache", "info", "none"],
+    ):
         code, heavy = modules_of(arguments, tmp_path)
         assert code == ("1" if "none" in arguments else "0")
         assert not heavy & {"torch", "open_clip", "timm", "transformers", "sklearn"}
@@ -54,7 +59,7 @@ def test_looking_imports_no_deep_learning_library(project, tmp_path):
 
 def test_help_says_every_command_with_an_example():
     said = subprocess.run([CLIPFUSE, "--help"], capture_output=True, text=True, check=True)
-    commands = ("init", "extract", "train-head", "bench", "predict", "evaluate", "demo", "encoders", "cache")
+    commands = ("init", "extract", "train-head", "bench", "predict", "evaluate", "demo", "encoders", "recipes", "cache")
     assert all(f" {command} " in said.stdout for command in commands)
     assert "clipfuse init photos.csv" in said.stdout
     assert said.stderr == ""
@@ -118,18 +123,18 @@ def test_an_interruption_ends_extract_at_once_and_it_goes_on(cli, tmp_path):
 
 
 def test_an_interrupted_training_leaves_no_run(project, monkeypatch):
-    from clipfuse import train_head
+    from clipfuse.training import train_models
 
     def interrupt(*_, **__):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    monkeypatch.setattr(train_head, "fit", interrupt)
+    monkeypatch.setattr(train_models, "fit", interrupt)
     before = project.files()
     result = project.attempt("train-head", "--fusion", "image")
     assert result.exit_code == 130
     assert result.stderr == "clipfuse: interrupted; what is complete is kept\n"
     assert project.files() == before
-    monkeypatch.setattr(train_head, "fit", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(10))
+    monkeypatch.setattr(train_models, "fit", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(10))
     assert project.attempt("train-head", "--fusion", "image").exit_code == 143
     assert project.files() == before

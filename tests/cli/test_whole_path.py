@@ -9,6 +9,8 @@ import pytest
 
 from clipfuse.config import TableConfig
 from clipfuse.data import load_dataset
+from clipfuse.metrics import evaluate
+from clipfuse.run import open_run
 
 TRIVIAL = ["no label", "most frequent label", "2 most frequent labels", "3 most frequent labels", "label prior"]
 KINDS = ["image", "text", "concat", "sum", "mixed", "knn-concat"]
@@ -116,6 +118,19 @@ def test_evaluate_shows_the_runs_own_test_rows(project):
     assert f"{run.name}: 12 test rows, trained on 42" in said.stdout
     found = json.loads(project.run("evaluate", "--run", run.name, "--json").stdout)
     assert found == json.loads((run / "metrics.json").read_text())
+
+
+def test_evaluate_chooses_by_the_runs_rule_for_empty_rows(project, tmp_path):
+    rule = ("--empty-rows", "most-probable", "--epochs", "20", "--learning-rate", "0.01", "--runs", tmp_path)
+    project.run("train-head", "--fusion", "image", "--hidden", "16", *rule)
+    said = project.run("evaluate", "photos.csv", "--runs", tmp_path, "--cache", "features/photos", "--json")
+    run = open_run(next(tmp_path.iterdir()))
+    kept = run.predictions()
+    plain, ruled = (
+        evaluate(kept.probabilities, kept.targets, 0.5, run.labels, empty_rows=empty_rows).micro_f1
+        for empty_rows in ("nothing", "most-probable")
+    )
+    assert json.loads(said.stdout)["scores"]["micro_f1"] == pytest.approx(ruled) != pytest.approx(plain)
 
 
 def test_evaluate_on_a_table_says_how_many_rows_it_knows(project, tmp_path):

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clipfuse.data.splits import ROLES, Split, folds, make_split, split_by_column, split_by_position
-from clipfuse.errors import CacheCorrupt, ConfigError, DuplicateId
+from clipfuse.data.split import ROLES, Split
+from clipfuse.data.splits import cross_validation_splits, folds, make_split, split_by_column, split_by_position
+from clipfuse.errors import ConfigError, DuplicateId
 
 
 def names(rows):
@@ -197,70 +196,6 @@ def test_split_by_position():
         split_by_position(["a", "a", "b"], 0.3, 0.3)
 
 
-def example(**more):
-    parts = {"name": "main", "method": "stratified", "seed": 3, "fractions": {"test": 0.25}}
-    parts["roles"] = {"train": ("a", "ü"), "validation": ("b",), "test": ("c",)}
-    return Split(**(parts | more))
-
-
-def test_the_digest_is_that_of_the_sets():
-    digest = example().digest
-    assert len(digest) == 64
-    assert example(seed=4, name="other", method="position", fractions={}).digest == digest
-    assert example(roles={"test": ("c",), "validation": ("b",), "train": ("ü", "a")}).digest == digest
-    assert example(roles={"train": ("a", "ü"), "validation": ("c",), "test": ("b",)}).digest != digest
-    assert example(roles={"train": ("a",), "validation": ("b", "ü"), "test": ("c",)}).digest != digest
-
-
-def test_the_file_is_the_same_whenever_it_is_written():
-    split = example(roles={"test": ("c",), "validation": ("b",), "train": ("a", "ü\ud800")})
-    assert split.to_json() == example(roles={"train": ("a", "ü\ud800"), "validation": ("b",), "test": ("c",)}).to_json()
-    assert Split.from_json(split.to_json()) == split
-    assert Split.from_json(split.to_json()).to_json() == split.to_json()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"version": 2}, "version 2"),
-        ({"version": True}, "version"),
-        ({"version": None}, "version"),
-        ({"extra": 1}, "keys"),
-        ({"name": ""}, "name"),
-        ({"name": 4}, "name"),
-        ({"method": "luck"}, "method"),
-        ({"method": []}, "method"),
-        ({"seed": 1.5}, "seed"),
-        ({"fractions": {"test": 2}}, "fractions"),
-        ({"fractions": []}, "fractions"),
-        ({"roles": {"train": ["a"], "validation": ["b", "b"], "test": ["c"]}}, "twice in validation"),
-        ({"roles": {"train": ["a"], "validation": ["b"], "test": ["a"]}}, "in train and test"),
-        ({"roles": {"train": ["a"], "validation": ["b"]}}, "roles"),
-        ({"roles": {"train": ["a"], "validation": ["b"], "test": []}}, "no test rows"),
-        ({"roles": {"train": ["a"], "validation": ["b"], "test": [3]}}, "not a string"),
-        ({"roles": {"train": ["a"], "validation": ["b"], "test": "c"}}, "list"),
-        ({"roles": ["a"]}, "list"),
-        ({"roles": {"train": ["a"], "validation": ["b"], "test": ["c"]}}, "digest"),
-        ({"digest": "0"}, "digest"),
-    ],
-)
-def test_another_content_is_corrupt(change, words):
-    content = json.loads(example().to_json()) | change
-    with pytest.raises(CacheCorrupt, match=words):
-        Split.from_json(json.dumps(content).encode())
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b"3", b"[" * 100_000])
-def test_what_is_not_json_is_corrupt(content):
-    with pytest.raises(CacheCorrupt):
-        Split.from_json(content)
-
-
-def test_a_split_of_overlapping_roles_can_not_be_made():
-    with pytest.raises(ValueError, match="in train and test"):
-        example(roles={"train": ("a",), "validation": ("b",), "test": ("a",)})
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(2, 30).flatmap(lambda rows: st.integers(0, 4).flatmap(lambda labels: arrays(bool, (rows, labels)))),
@@ -294,3 +229,118 @@ def test_folds_need_two_of_each(rows, k):
         folds(np.zeros((rows, 2), bool), k, 0)
     with pytest.raises(ValueError, match="targets"):
         folds(np.zeros(9, bool), 3, 0)
+
+
+def grouped(rows, seed=0, share=0.5, largest=4):
+    """Group numbers in which about ``share`` of the rows have company."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(rows)
+    for row in np.flatnonzero(rng.random(rows) < share):
+        number[row] = number[max(0, row - rng.integers(1, largest))]
+    return rng.permutation(rows)[number]
+
+
+def whole(groups, parts):
+    """Whether no group has rows in two parts."""
+    part_of = np.full(len(groups), -1)
+    for part, rows in enumerate(parts):
+        part_of[rows] = part
+    return all(len(set(part_of[groups == group])) == 1 for group in set(groups.tolist()))
+
+
+def rows_of(split):
+    return [[int(row[4:]) for row in split.roles[role]] for role in ROLES]
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables, st.integers(0, 1000))
+def test_groups_are_of_one_role(targets, seed):
+    groups = grouped(len(targets), seed, share=0.3, largest=2)
+    split = deal(targets, seed, groups=groups)
+    assert sorted(row for role in ROLES for row in split.roles[role]) == names(len(targets))
+    assert whole(groups, rows_of(split))
+    assert deal(targets, seed, groups=groups) == split
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_grouped_rows_are_stratified_as_well(seed):
+    targets, groups = skewed(2000), grouped(2000, seed)
+    split = deal(targets, seed, validation=0.15, test=0.25, groups=groups)
+    assert sizes(split) == [1200, 300, 500]
+    assert whole(groups, rows_of(split))
+    for rows, share in zip(rows_of(split), (0.6, 0.15, 0.25), strict=True):
+        assert np.abs(targets[rows].sum(axis=0) - share * targets.sum(axis=0)).max() <= 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int8, st.integers(10, 40), elements=st.integers(0, 5)), st.integers(0, 1000))
+def test_a_label_of_three_rows_or_more_is_in_every_role(label, seed):
+    # At most one label a row, so that no row is needed twice; more rows in each role than there are labels.
+    targets = np.eye(6, dtype=bool)[np.concatenate([label, np.zeros(30, np.int8)])][:, 1:]
+    split = deal(targets, seed, validation=0.3, test=0.3)
+    for rows in rows_of(split):
+        assert targets[rows].any(axis=0)[targets.sum(axis=0) >= 3].all()
+
+
+def test_the_second_row_of_a_label_is_a_test_row():
+    for seed in range(5):
+        targets = np.zeros((50, 4), dtype=bool)
+        targets[np.arange(8), np.arange(8) % 4] = True
+        train, _, test = rows_of(deal(targets, seed, validation=0.4, test=0.2))
+        assert targets[train].any(axis=0).all()
+        assert targets[test].any(axis=0).all()
+
+
+def test_groups_of_fixed_test_rows_do_not_move_them():
+    groups = np.repeat(np.arange(10), 4)
+    split = deal(np.zeros((40, 1), bool), validation=0.25, fixed_test=["row-0000", "row-0005"], groups=groups)
+    assert split.roles["test"] == ("row-0000", "row-0005")
+    assert whole(np.delete(groups, [0, 5]), [np.searchsorted(np.delete(np.arange(40), [0, 5]), rows_of(split)[0])])
+
+
+def test_groups_that_can_not_be_dealt():
+    with pytest.raises(ConfigError, match="9 rows in 2 groups can't be dealt into 3 parts"):
+        deal(np.zeros((9, 1), bool), groups=[0] * 4 + [1] * 5)
+    with pytest.raises(ValueError, match="groups"):
+        deal(np.zeros((9, 1), bool), groups=[0, 1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables, st.integers(2, 6), st.integers(0, 100))
+def test_folds_hold_groups_out_whole(targets, k, seed):
+    groups = grouped(len(targets), seed)
+    pairs = folds(targets, k, seed, groups=groups)
+    assert len(pairs) == min(k, len(set(groups.tolist())))
+    assert sorted(np.concatenate([held_out for _, held_out in pairs]).tolist()) == list(range(len(targets)))
+    assert whole(groups, [held_out for _, held_out in pairs])
+
+
+def test_folds_need_two_groups():
+    with pytest.raises(ConfigError, match="2 groups of rows; there are 3 and 1"):
+        folds(np.zeros((5, 1), bool), 3, 0, groups=[7] * 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(tables, st.integers(2, 5), st.booleans())
+def test_cross_validation_tests_each_row_once(targets, k, together):
+    ids = names(len(targets))
+    groups = grouped(len(targets), share=0.3, largest=2) if together else None
+    splits = cross_validation_splits(ids, targets, k, name="cv", validation=0.2, seed=3, groups=groups)
+    assert [split.name for split in splits] == [f"cv-{i}-of-{k}" for i in range(1, k + 1)]
+    assert sorted(row for split in splits for row in split.roles["test"]) == ids
+    for split in splits:
+        assert sorted(row for role in ROLES for row in split.roles[role]) == ids
+        assert split.method == "cross-validation"
+        assert Split.from_json(split.to_json()) == split
+        assert groups is None or whole(groups, rows_of(split))
+        rest = len(ids) - len(split.roles["test"])
+        assert groups is not None or len(split.roles["validation"]) == max(1, round(0.2 * rest))
+
+
+def test_cross_validation_needs_a_group_a_split():
+    with pytest.raises(ConfigError, match="4 rows in 2 groups are too few for 3 splits"):
+        cross_validation_splits(
+            names(4), np.zeros((4, 1), bool), 3, name="cv", validation=0.2, seed=0, groups=[0, 0, 1, 1]
+        )
+    with pytest.raises(ValueError, match="targets"):
+        cross_validation_splits(names(4), np.zeros((3, 1), bool), 2, name="cv", validation=0.2, seed=0)

@@ -1,6 +1,7 @@
 """Ten bars: what an extraction survives. A small seeded sample of each; with ``--faults`` everything.
 
-A bar says how much it tried by ``figures``; the figures stand at the end of pytest's output.
+A bar says how much it tried by ``figures``; the figures stand at the end of pytest's output (``make faults``, or any
+run of these tests in one process).
 """
 
 from __future__ import annotations
@@ -65,11 +66,6 @@ def nursery():
     made = Nursery()
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """In place of the one for all tests, which imports torch: here only the nursery does."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ runs a job itself, has no threads and no open HDF5 file, so that its children st
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -133,6 +134,8 @@ def main():
     os.dup2(2, 1)
     import fault_jobs
 
+    gc.freeze()  # a child that ends as any program does would spend a second on what was here before it
+    sys.dont_write_bytecode = True  # a child that has no room for files would leave half of a module for all to read
     pipes = {}
     for line in orders:
         order = json.loads(line)

@@ -1,0 +1,78 @@
+"""From a trained model to what predicts: stored, calibrated, and cut at thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipfuse.calibration import Calibration, fit_calibration
+from clipfuse.choose import EmptyRows
+from clipfuse.evaluation import score_rows
+from clipfuse.labelled_rows import LabelledRows
+from clipfuse.predictor import CalibratedPredictor, Predictor, over_views
+from clipfuse.thresholds import tune_thresholds
+from clipfuse.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A model with what was fitted on validation rows.
+
+    Attributes:
+        predictor: what predicts from now on.
+        uncalibrated: the same before its calibration.
+        calibration: what makes the difference; None for none.
+        thresholds: (labels,) float64.
+        empty_rows: what becomes of a row with no label at its threshold.
+    """
+
+    predictor: Predictor
+    uncalibrated: Predictor
+    calibration: Calibration | None
+    thresholds: NDArray[np.float64]
+    empty_rows: EmptyRows
+
+    def score(self, rows: LabelledRows, positions: torch.Tensor, labels: list[str]) -> dict[str, Any]:
+        """Scores and intervals of some rows (see ``score_rows``)."""
+        said = rows.ask(self.predictor, positions)
+        return score_rows(said, rows.truth(positions), self.thresholds, labels, empty_rows=self.empty_rows)
+
+
+def finish(config: TrainConfig, predictor: Predictor, rows: LabelledRows) -> Finished:
+    """Store a model as the settings say, calibrate it and choose its thresholds: by its validation rows alone."""
+    stored = over_views(predictor.stored(config.storage), config)
+    validation = rows.index["validation"]
+    truth = rows.truth(validation)
+    said = rows.ask(stored, validation)
+    calibration, thresholds = fit_decision(config, said, truth)
+    found = stored if calibration is None else CalibratedPredictor(stored, calibration)
+    return Finished(found, stored, calibration, thresholds, config.empty_rows)
+
+
+def fit_decision(
+    config: TrainConfig, probabilities: NDArray[np.float64], truth: NDArray[np.bool_]
+) -> tuple[Calibration | None, NDArray[np.float64]]:
+    """The calibration that the settings ask for, and thresholds, (labels,) float64, of what it makes of probabilities.
+
+    Args:
+        config: calibration, thresholds and the rule for empty rows.
+        probabilities: (rows, labels) of rows that the model was not trained on and that are not reported.
+        truth: (rows, labels).
+    """
+    calibration = None
+    if config.calibration != "none":
+        calibration = fit_calibration(probabilities, truth, config.calibration)
+        probabilities = calibration.apply(probabilities)
+    if config.thresholds == "fixed":
+        return calibration, np.full(truth.shape[1], 0.5)
+    return calibration, tune_thresholds(probabilities, truth, mode=config.thresholds, empty_rows=config.empty_rows)
+
+
+def refinish(config: TrainConfig, refitted: Predictor, calibration: Calibration | None) -> Predictor:
+    """A model that was trained again on all rows, stored, and calibrated like the one that validation rows chose."""
+    stored = over_views(refitted.stored(config.storage), config)
+    return stored if calibration is None else CalibratedPredictor(stored, calibration)

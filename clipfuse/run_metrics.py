@@ -1,0 +1,150 @@
+"""What is measured of a finished model: the content of ``metrics.json``, as JSON values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipfuse import evaluation
+from clipfuse.bootstrap import paired_difference
+from clipfuse.data.split import ROLES
+from clipfuse.evaluation import score_calibration, score_rows, score_trivial, threshold_gain
+from clipfuse.finish import Finished, finish
+from clipfuse.labelled_rows import LabelledRows
+from clipfuse.metrics import METRICS, evaluate
+from clipfuse.predictor import EnsemblePredictor, Predictor
+from clipfuse.streams import modality_of
+from clipfuse.train_config import TrainConfig
+from clipfuse.train_jobs import Trained
+from clipfuse.trivial import trivial_rows
+
+SPEED_ROWS = 8192
+"""Rows that the speed of prediction is measured on, at most."""
+
+
+def measure(
+    config: TrainConfig, trained: Trained, finished: Finished, rows: LabelledRows, labels: list[str]
+) -> dict[str, Any]:
+    """Scores of the validation and test rows, of the trivial rows beside them, of one modality alone, of an ensemble's
+    members, of the model before it was stored; costs."""
+    test, truth = rows.index["test"], rows.truth(rows.index["test"])
+    said = rows.ask(finished.predictor, test)
+    metrics: dict[str, Any] = {
+        "rows": {role: len(rows.index[role]) for role in ROLES},
+        "truth": rows.truth_digest(labels),
+        "missing": rows.missing(),
+        "scores": {role: finished.score(rows, rows.index[role], labels) for role in ("validation", "test")},
+        "trivial": score_trivial(trivial_rows(rows.truth(rows.index["train"]), labels), truth, labels),
+        "thresholds": config.thresholds,
+        "threshold_gain": threshold_gain(said, truth, finished.thresholds, empty_rows=config.empty_rows),
+        "best_epochs": trained.best_epochs,
+        "seconds": {"train": trained.seconds},
+        "prediction_rows_per_second": rows_per_second(finished.predictor, rows, test),
+        "parameters": finished.predictor.parameters,
+        "refit": config.refit,
+    }
+    metrics["modalities"] = _modalities(finished, rows, labels, metrics["scores"]["test"])
+    if config.calibration != "none":
+        before = rows.ask(finished.uncalibrated, test)
+        metrics["calibration"] = {
+            "kind": config.calibration,
+            "before": score_calibration(before, truth),
+            "after": score_calibration(said, truth),
+        }
+    if config.storage != "float32":
+        metrics["storage"] = _storage(config, trained.predictor, finished, rows, labels)
+    if isinstance(trained.predictor, EnsemblePredictor):
+        metrics["ensemble"] = _ensemble(config, finished, trained.predictor.members, rows, labels)
+    return metrics
+
+
+def rows_per_second(predictor: Predictor, rows: LabelledRows, positions: torch.Tensor) -> float:
+    """Probabilities from features in memory: the best of three passes over the rows there, or the first of them."""
+    streams = rows.some(positions[:SPEED_ROWS])
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        predictor.probabilities(streams)
+        best = min(best, time.perf_counter() - started)
+    return len(streams) / best
+
+
+def stored_bytes(predictor: Predictor) -> int:
+    """Bytes of the files that it is stored in."""
+    return sum(map(len, predictor.files().values()))
+
+
+def _modalities(
+    finished: Finished, rows: LabelledRows, labels: list[str], together: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The same test rows as they are, and as if they had one modality only: what a fused model says of rows that lack
+    the others. Empty for a model of one modality."""
+    test, truth = rows.index["test"], rows.truth(rows.index["test"])
+    modalities = list(dict.fromkeys(map(modality_of, finished.predictor.streams)))
+    if len(modalities) < 2:
+        return {}
+    alone = {
+        f"{name} only": score_rows(
+            rows.ask(finished.predictor, test, [name]),
+            truth,
+            finished.thresholds,
+            labels,
+            empty_rows=finished.empty_rows,
+        )
+        for name in modalities
+    }
+    return {**alone, "both" if len(modalities) == 2 else "all": together}
+
+
+def _storage(
+    config: TrainConfig, full: Predictor, finished: Finished, rows: LabelledRows, labels: list[str]
+) -> dict[str, Any]:
+    """The model before it was stored beside what is left of it; both with thresholds of their own."""
+    before = finish(config.model_copy(update={"storage": "float32"}), full, rows)
+    return {
+        "kind": config.storage,
+        "bytes": stored_bytes(finished.predictor),
+        "full_bytes": stored_bytes(before.predictor),
+        "full_scores": before.score(rows, rows.index["test"], labels),
+    }
+
+
+def _ensemble(
+    config: TrainConfig, finished: Finished, members: Sequence[Predictor], rows: LabelledRows, labels: list[str]
+) -> dict[str, Any]:
+    """Scores of every member, each with a calibration and thresholds of its own. ``difference`` is the ensemble's
+    micro-F1 on the test rows less that of the member with the highest one on validation, and its 95% interval."""
+    test, truth, rule = rows.index["test"], rows.truth(rows.index["test"]), config.empty_rows
+    each = [finish(config, member, rows) for member in members]
+    scores: list[dict[str, Any]] = []
+    for one in each:
+        found = {}
+        for role in ("validation", "test"):
+            positions = rows.index[role]
+            said = rows.ask(one.predictor, positions)
+            values = evaluate(said, rows.truth(positions), one.thresholds, labels, empty_rows=rule)
+            found[role] = {metric: getattr(values, metric) for metric in METRICS}
+        scores.append(found)
+    best = int(np.argmax([one["validation"]["micro_f1"] for one in scores]))
+    difference = paired_difference(
+        rows.ask(finished.predictor, test),
+        finished.thresholds,
+        rows.ask(each[best].predictor, test),
+        each[best].thresholds,
+        truth,
+        replicates=evaluation.REPLICATES,
+        seed=evaluation.SEED,
+        empty_rows=(rule, rule),
+    )
+    return {
+        "kind": config.ensemble.kind,
+        "size": len(members),
+        "members": scores,
+        "best_member": best + 1,
+        "difference": asdict(difference),
+    }

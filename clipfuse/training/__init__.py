@@ -1,0 +1,1 @@
+"""Stage two: the loop, what it makes small, and how models are put together from what it trains."""

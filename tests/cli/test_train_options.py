@@ -1,0 +1,242 @@
+"""train-head's options: what each sets, what help says of it, recipes and --set."""
+
+import json
+import re
+
+import pytest
+import typer
+
+from clipfuse.errors import ConfigError
+from clipfuse.train_config import TrainConfig
+from clipfuse_cli.assignments import merged, parse_assignments
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Name -> option of train-head."""
+    from clipfuse_cli.main import app
+
+    return {option.name: option for option in typer.main.get_command(app).commands["train-head"].params}
+
+
+@pytest.fixture
+def asked(cli, monkeypatch):
+    """``asked(*arguments)`` -> the TrainConfig that training would start with."""
+    import clipfuse.train_head as module
+
+    seen = []
+
+    def stop(config):
+        seen.append(config)
+        raise ConfigError("that is enough")
+
+    monkeypatch.setattr(module, "check_config", stop)
+
+    def run(*arguments):
+        result = cli("train-head", *arguments)
+        assert "that is enough" in result.stderr, result.stderr
+        return seen.pop()
+
+    return run
+
+
+def test_help_names_everything_that_is_registered(options):
+    from clipfuse.baselines import BASELINES
+    from clipfuse.fusions import fusion_names
+    from clipfuse.heads import HEADS
+    from clipfuse.losses import LOSSES
+
+    for option, names in (("fusion", fusion_names()), ("head", [*HEADS, *BASELINES]), ("loss", LOSSES)):
+        assert set(names) <= set(re.findall(r"[a-z0-9-]+", options[option].help)), option
+
+
+DEFAULTS = {
+    "fusion": lambda c: c.fusion.kind,
+    "head": lambda c: c.head.kind,
+    "stacking": lambda c: c.stacking.method,
+    "folds": lambda c: c.stacking.folds,
+    "loss": lambda c: c.fit.loss.kind,
+    "modalities": lambda c: ",".join(c.modalities),
+    **{
+        name: lambda c, name=name: getattr(c.fit, name)
+        for name in (
+            "optimizer",
+            "schedule",
+            "learning_rate",
+            "weight_decay",
+            "epochs",
+            "modality_dropout",
+            "label_weights",
+        )
+    },
+    **{
+        name: lambda c, name=name: getattr(c, name)
+        for name in ("seed", "thresholds", "empty_rows", "calibration", "refit", "storage")
+    },
+}
+
+
+def test_defaults_in_the_help_are_the_defaults(options):
+    from clipfuse.baselines import BASELINES
+    from clipfuse.config import SplitConfig
+    from clipfuse.heads import HEADS
+    from clipfuse.settings import Choice
+
+    for name, of in DEFAULTS.items():
+        assert options[name].show_default == str(of(TrainConfig())), name
+    mlp, split = HEADS.settings(Choice(kind="mlp")), SplitConfig()
+    assert options["hidden"].show_default == ",".join(map(str, mlp.hidden))
+    assert options["dropout"].show_default == f"{mlp.dropout} for mlp"
+    assert options["activation"].show_default == mlp.activation
+    assert options["neighbors"].show_default == str(BASELINES.settings(Choice(kind="knn")).neighbors)
+    found = [options[name].show_default for name in ("split", "validation", "test", "split_seed")]
+    assert found == [split.method, str(split.validation), str(split.test), str(split.seed)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--fusion", "gated"], {"fusion": {"kind": "gated"}}),
+        (["--hidden", "64,32", "--dropout", "0.2"], {"head": {"kind": "mlp", "hidden": [64, 32], "dropout": 0.2}}),
+        (["--activation", "relu"], {"head": {"kind": "mlp", "activation": "relu"}}),
+        (
+            ["--head", "knn", "--neighbors", "4", "--fusion", "text"],
+            {"head": {"kind": "knn", "neighbors": 4}, "fusion": {"kind": "text"}},
+        ),
+        (["--head", "knn"], {"head": {"kind": "knn"}, "fusion": {"kind": "concat"}}),
+        (["--loss", "focal"], {"fit": {"loss": {"kind": "focal"}}}),
+        (["--optimizer", "adam", "--schedule", "plateau"], {"fit": {"optimizer": "adam", "schedule": "plateau"}}),
+        (["--learning-rate", "0.1", "--weight-decay", "0"], {"fit": {"learning_rate": 0.1, "weight_decay": 0.0}}),
+        (["--batch-size", "all", "--epochs", "3"], {"fit": {"batch_size": "all", "epochs": 3}}),
+        (
+            ["--batch-size", "12", "--patience", "3", "--ema", "0.9"],
+            {"fit": {"batch_size": 12, "patience": 3, "ema": 0.9}},
+        ),
+        (
+            ["--modality-dropout", "0.1", "--label-weights", "effective-number"],
+            {"fit": {"modality_dropout": 0.1, "label_weights": "effective-number"}},
+        ),
+        (["--oversample", "0.1", "--undersample", "0.3"], {"fit": {"oversample": 0.1, "undersample": 0.3}}),
+        (["--stacking", "validation", "--folds", "7"], {"stacking": {"method": "validation", "folds": 7}}),
+        (["--modalities", "text, numbers"], {"modalities": ["text", "numbers"]}),
+        (
+            ["--image-encoder", "a", "--image-encoder", "b", "--image-output", "c"],
+            {"image": {"encoder": ["a", "b"], "output": "c"}},
+        ),
+        (["--text-encoder", "a", "--text-output", "cls"], {"text": {"encoder": ["a"], "output": "cls"}}),
+        (
+            ["--thresholds", "common", "--empty-rows", "most-probable"],
+            {"thresholds": "common", "empty_rows": "most-probable"},
+        ),
+        (["--calibration", "platt", "--refit", "all"], {"calibration": "platt", "refit": "all"}),
+        (["--storage", "int8", "--seed", "4"], {"storage": "int8", "seed": 4}),
+        (["--set", "head.blocks=3", "--head", "gmlp"], {"head": {"kind": "gmlp", "blocks": 3}}),
+        (["--set", "fusion.combiner.kind=average"], {"fusion": {"kind": "sum", "combiner": {"kind": "average"}}}),
+        (["--set", "train.stacking.fit.epochs=20"], {"stacking": {"fit": {"epochs": 20}}}),
+        (
+            ["--set", 'image.views=["flip"]', "--set", "average_views=true"],
+            {"image": {"views": ["flip"]}, "average_views": True},
+        ),
+        (["--set", "parts.image.head.kind=linear"], {"parts": {"image": {"head": {"kind": "linear"}}}}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_each_option_sets(asked, arguments, expected):
+    assert asked(*arguments) == TrainConfig.model_validate(expected)
+
+
+class TestRecipes:
+    def test_a_recipe_has_its_settings(self, asked):
+        from clipfuse.recipes import find_recipe
+
+        assert asked("--recipe", "s2-sum") == find_recipe("s2-sum").train
+
+    def test_options_win_over_it(self, asked):
+        from clipfuse.recipes import find_recipe
+
+        recipe = find_recipe("s2-sum").train
+        found = asked("--recipe", "s2-sum", "--epochs", "5", "--head", "gmlp", "--set", "stacking.fit.epochs=4")
+        assert found.fit == recipe.fit.model_copy(update={"epochs": 5})
+        assert (found.head.kind, found.head.options) == ("gmlp", {})
+        assert found.fusion == recipe.fusion
+        assert found.stacking.fit == recipe.stacking.fit.model_copy(update={"epochs": 4})
+
+    def test_the_file_gives_it_encoders_and_seed_only(self, asked, tmp_path):
+        from clipfuse.recipes import find_recipe
+
+        (tmp_path / "clipfuse.toml").write_text(
+            '[train]\nseed = 5\nthresholds = "common"\nimage.encoder = "a"\nfit.epochs = 3\nhead.kind = "gmlp"\n'
+        )
+        found = asked("--recipe", "s1-concat")
+        recipe = find_recipe("s1-concat").train
+        assert found == recipe.model_copy(update={"seed": 5, "image": found.image})
+        assert found.image.encoder == ("a",)
+        assert asked().head.kind == "gmlp"
+
+    def test_a_recipe_in_the_file_takes_what_the_file_sets_besides(self, asked, tmp_path):
+        from clipfuse.recipes import find_recipe
+
+        (tmp_path / "clipfuse.toml").write_text(
+            '[train]\nrecipe = "s2-sum"\nthresholds = "common"\n[train.fit]\nepochs = 3\n'
+        )
+        recipe = find_recipe("s2-sum").train
+        expected = {"thresholds": "common", "fit": recipe.fit.model_copy(update={"epochs": 3})}
+        assert asked() == recipe.model_copy(update=expected)
+        assert asked("--recipe", "s2-mixed") == find_recipe("s2-mixed").train
+
+    def test_they_are_listed(self, cli):
+        from clipfuse.recipes import recipes
+
+        said = cli("recipes")
+        assert said.exit_code == 0 and "train-head --recipe NAME" in said.stderr
+        lines = [line.split()[:2] for line in said.stdout.splitlines()]
+        assert all([one.name, one.source] in lines for one in recipes())
+        assert "validation F1 .8538" in said.stdout and "Linear d-2048, GELU, dropout .5" in said.stdout
+        listed = json.loads(cli("recipes", "--json").stdout)
+        assert [row["name"] for row in listed] == [one.name for one in recipes()]
+        for row, one in zip(listed, recipes(), strict=True):
+            assert TrainConfig.model_validate(row["train"]) == one.train
+            assert row["description"] and row["reported"] and row["source"]
+
+    def test_a_run_of_one_is_called_by_it(self, project, tmp_path):
+        runs = tmp_path / "runs"
+        project.run("train-head", "--recipe", "s4-fcnn-average", "--runs", runs, name="train recipe")
+        assert "s4-fcnn-average" in project.said["train recipe"].stdout
+        project.run("train-head", "--recipe", "s4-fcnn-average", "--epochs", "2", "--runs", runs, name="train recipe")
+        (group,) = json.loads(project.attempt("bench", "--runs", runs, "--json").stdout)
+        assert sorted(run["kind"] for run in group["runs"]) == ["s4-fcnn-average", "s4-fcnn-average-changed"]
+
+
+class TestAssignments:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("a=3", 3),
+            ("a = 0.5", 0.5),
+            ("a=true", True),
+            ("a=word", "word"),
+            ("a=label-query", "label-query"),
+            ('a="3"', "3"),
+            ("a=[1, 2]", [1, 2]),
+            ('a={kind = "x"}', {"kind": "x"}),
+            ("a=b=c", "b=c"),
+            ("a=", ""),
+        ],
+    )
+    def test_values_are_toml_and_bare_words(self, text, value):
+        assert parse_assignments([text]) == {"a": value}
+
+    def test_paths(self):
+        found = parse_assignments(["head.blocks=3", "train.head.dropout=0.1", "seed=2"])
+        assert found == {"head": {"blocks": 3, "dropout": 0.1}, "seed": 2}
+        assert parse_assignments([]) == {}
+
+    @pytest.mark.parametrize("text", ["head.blocks", "=3", "a..b=3", ".a=3"])
+    def test_what_is_none(self, text):
+        with pytest.raises(ConfigError, match=r"--set is .*--set head\.blocks=3"):
+            parse_assignments([text])
+
+    def test_they_win_over_flags(self):
+        flags = {"fit": {"epochs": 3, "ema": None}, "seed": 1}
+        assert merged(flags, {"fit": {"ema": 0.5}, "seed": 2}) == {"fit": {"epochs": 3, "ema": 0.5}, "seed": 2}
+        assert flags["fit"]["ema"] is None

@@ -1,0 +1,87 @@
+"""Ways to train that are more than one training: each by its options, from the cache to the table."""
+
+import json
+
+import pytest
+
+from clipfuse.run import list_runs, open_run
+
+
+@pytest.fixture
+def train(tmp_path, build_toy, cli, _quick_intervals):
+    """``train(*options)`` -> the result and the newest run, on a small cache."""
+    build_toy(tmp_path / "features" / "toy", rows=120)
+
+    def run(*options, code=0):
+        short = ("--epochs", 2, "--hidden", 8, "--folds", 2, "--cache", "features/toy")
+        result = cli("train-head", *short, *options)
+        assert result.exit_code == code, result.stderr
+        found = list_runs(tmp_path / "runs")
+        return result, open_run(found[-1]) if found and code == 0 else None
+
+    return run
+
+
+def test_ensemble(train):
+    result, run = train("--fusion", "concat", "--ensemble", "seeds:3")
+    assert (run.config.ensemble.kind, run.config.ensemble.size) == ("seeds", 3)
+    assert "member 3" in result.stdout
+    result, _ = train("--ensemble", "seeds:many", code=2)
+    assert "--ensemble seeds:5" in result.stderr
+
+
+def test_snapshots_of_cycles(train):
+    _, run = train("--fusion", "concat", "--ensemble", "snapshots:2", "--epochs", 4)
+    assert len(run.metrics["ensemble"]["members"]) == 2
+
+
+def test_seeds(train):
+    result, run = train("--fusion", "text", "--seeds", 2)
+    assert len(run.metrics["repeats"]["each"]) == 2
+    assert "±" in result.stdout
+
+
+def test_cross_validation(train, tmp_path):
+    result, run = train("--fusion", "text", "--cross-validate", 3)
+    assert run.metrics["rows"]["test"] == 120
+    assert run.name.endswith("-cv")
+    assert "predict" not in result.stderr.splitlines()[-1]  # it keeps no model
+    result, _ = train("--cross-validate", 3, "--from", run.path, code=2)
+    assert "Leave out --from" in result.stderr
+
+
+def test_training_on(train):
+    _, first = train("--fusion", "text")
+    _, second = train("--from", first.name, "--learning-rate", "1e-6")
+    assert second.metrics["from"] == first.name
+    assert second.config.fusion.kind == "text" and second.config.fit.learning_rate == 1e-6
+
+
+def test_unlabelled_rows(train, tmp_path, build_toy):
+    build_toy(tmp_path / "features" / "more", rows=150, seed=5, prefix="more")
+    for where in ("features/more", "more.csv"):
+        _, run = train("--fusion", "concat", "--unlabelled", where)
+        assert run.metrics["pseudo_labels"]["rows"] == 30  # the others have the captions of labelled rows
+
+
+def test_blocks_from_the_disk(train):
+    _, run = train("--fusion", "sum", "--memory-gb", "5e-6")
+    assert run.config.memory_gb == 5e-6
+    assert run.metrics["rows"] == {"train": 84, "validation": 12, "test": 24}
+
+
+def test_duplicates_are_kept_together(train, tmp_path):
+    result, _ = train("--fusion", "text", "--group-duplicates", code=2)
+    assert "fall into one group" in result.stderr  # the features of this cache are all alike
+    with open(tmp_path / "clipfuse.toml", "w") as file:
+        file.write("[split]\nduplicate_similarity = 0.9999\n")
+    _, run = train("--fusion", "text", "--group-duplicates")
+    split = json.loads((tmp_path / "features/toy/splits" / f"{run.metrics['split']['name']}.json").read_text())
+    assert split["grouping"]["similarity"] == 0.9999
+
+
+def test_views_that_are_not_there(train):
+    result, _ = train("--image-view", "flip", code=1)
+    assert "flip" in result.stderr
+    result, _ = train("--average-views", code=2)
+    assert "no views" in result.stderr
