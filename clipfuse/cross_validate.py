@@ -29,7 +29,7 @@ from clipfuse.leaks import find_leaks
 from clipfuse.machine import describe_machine, device_name
 from clipfuse.metrics import evaluate
 from clipfuse.predictions import Predictions
-from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry, score_test
+from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
 from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import rows_per_second
 from clipfuse.select_streams import check_inputs, select_streams
@@ -46,12 +46,15 @@ METHOD = "cross-validation"
 
 @dataclass(frozen=True)
 class _Fold:
-    """A fold's model, the settings with its seed, its rows, and the scores of its test rows."""
+    """A fold's model, the settings with its seed, its rows, what it says of its test rows, (rows, labels), before and
+    after calibration, and their scores."""
 
     config: TrainConfig
     trained: Trained
     finished: Finished
     rows: LabelledRows
+    before: NDArray[np.float64]
+    said: NDArray[np.float64]
     scores: dict[str, Any]
 
 
@@ -162,7 +165,10 @@ def _train_deal(
     found = []
     for job, own, trained in zip(jobs, of_fold, train_jobs(jobs, rows.rows, progress), strict=True):
         finished = finish(job.config, trained.predictor, own)
-        found.append(_Fold(job.config, trained, finished, own, score_test(finished, own, labels)))
+        before = own.ask(finished.uncalibrated, own.index["test"])
+        said = finished.calibrated(before)
+        scores = finished.evaluate(said, own.truth(own.index["test"]), labels).to_dict()
+        found.append(_Fold(job.config, trained, finished, own, before, said, scores))
     return found
 
 
@@ -184,10 +190,8 @@ def _out_of_fold(
     said, before = np.zeros((2, rows, labels))
     fold_of = np.full(rows, -1, dtype=np.int16)
     for number, fold in enumerate(folds):
-        test = fold.rows.index["test"]
-        here = test.cpu().numpy()
-        said[here] = fold.rows.ask(fold.finished.predictor, test)
-        before[here] = fold.rows.ask(fold.finished.uncalibrated, test)
+        here = fold.rows.index["test"].cpu().numpy()
+        said[here], before[here] = fold.said, fold.before
         fold_of[here] = number
     return said, before, fold_of
 

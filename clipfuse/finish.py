@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clipfuse.calibration import Calibration, fit_calibration
 from clipfuse.choose import EmptyRows
 from clipfuse.evaluation import score_rows
 from clipfuse.labelled_rows import LabelledRows
+from clipfuse.metrics import Scores, evaluate
 from clipfuse.predictor import CalibratedPredictor, Predictor, over_views
 from clipfuse.thresholds import tune_thresholds
 from clipfuse.train_config import TrainConfig
@@ -36,10 +36,17 @@ class Finished:
     thresholds: NDArray[np.float64]
     empty_rows: EmptyRows
 
-    def score(self, rows: LabelledRows, positions: torch.Tensor, labels: list[str]) -> dict[str, Any]:
-        """Scores and intervals of some rows (see ``score_rows``)."""
-        said = rows.ask(self.predictor, positions)
-        return score_rows(said, rows.truth(positions), self.thresholds, labels, empty_rows=self.empty_rows)
+    def calibrated(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What ``predictor`` says where ``uncalibrated`` says this."""
+        return probabilities if self.calibration is None else self.calibration.apply(probabilities)
+
+    def evaluate(self, said: NDArray[np.float64], truth: NDArray[np.bool_], labels: list[str]) -> Scores:
+        """Scores of what the predictor says of some rows, (rows, labels)."""
+        return evaluate(said, truth, self.thresholds, labels, empty_rows=self.empty_rows)
+
+    def score(self, said: NDArray[np.float64], truth: NDArray[np.bool_], labels: list[str]) -> dict[str, Any]:
+        """The same with their intervals, as JSON values (see ``score_rows``)."""
+        return score_rows(said, truth, self.thresholds, labels, empty_rows=self.empty_rows)
 
 
 def finish(config: TrainConfig, predictor: Predictor, rows: LabelledRows) -> Finished:

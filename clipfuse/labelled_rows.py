@@ -55,6 +55,10 @@ class LabelledRows:
             found.append(predictor.probabilities(streams if only is None else streams.masked(only)))
         return np.concatenate(found) if found else np.zeros((0, self.rows.targets.shape[1]))
 
+    def ask_all(self, predictor: Predictor) -> NDArray[np.float64]:
+        """(rows of the split, labels) probabilities of all of them, in their order."""
+        return self.ask(predictor, torch.arange(len(self.ids), device=self.rows.targets.device))
+
     def some(self, positions: torch.Tensor) -> Streams:
         """The features of a few rows; their positions rise."""
         return concatenate([block.streams.rows(inside) for block, inside in wanted(self.rows, positions)])

@@ -7,10 +7,10 @@ from dataclasses import replace
 from statistics import fmean, median, stdev
 from typing import Any
 
-from clipfuse.finish import Finished, finish
+from clipfuse.finish import finish
 from clipfuse.inputs import Progress
 from clipfuse.labelled_rows import LabelledRows
-from clipfuse.metrics import METRICS, evaluate
+from clipfuse.metrics import METRICS
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Job, Trained, train_jobs
 
@@ -39,15 +39,10 @@ def train_seeds(
     found = []
     for again, trained in zip(jobs, train_jobs(jobs, rows.rows, progress), strict=True):
         finished = finish(again.config, trained.predictor, rows)
-        found.append(repeat_entry(again.config, trained, score_test(finished, rows, labels)))
+        said = rows.ask(finished.predictor, rows.index["test"])
+        scores = finished.evaluate(said, rows.truth(rows.index["test"]), labels)
+        found.append(repeat_entry(again.config, trained, scores.to_dict()))
     return found
-
-
-def score_test(finished: Finished, rows: LabelledRows, labels: list[str]) -> dict[str, Any]:
-    """Scores of the test rows, without intervals, as JSON values."""
-    test = rows.index["test"]
-    said = rows.ask(finished.predictor, test)
-    return evaluate(said, rows.truth(test), finished.thresholds, labels, empty_rows=finished.empty_rows).to_dict()
 
 
 def repeat_entry(

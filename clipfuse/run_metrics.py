@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from clipfuse import evaluation
 from clipfuse.bootstrap import paired_difference
 from clipfuse.data.split import ROLES
-from clipfuse.evaluation import score_calibration, score_rows, score_trivial, threshold_gain
+from clipfuse.evaluation import score_calibration, score_trivial, threshold_gain
 from clipfuse.finish import Finished, finish
 from clipfuse.labelled_rows import LabelledRows
-from clipfuse.metrics import METRICS, evaluate
+from clipfuse.metrics import METRICS
 from clipfuse.predictor import EnsemblePredictor, Predictor
 from clipfuse.streams import modality_of
 from clipfuse.train_config import TrainConfig
@@ -28,20 +29,27 @@ SPEED_ROWS = 8192
 
 
 def measure(
-    config: TrainConfig, trained: Trained, finished: Finished, rows: LabelledRows, labels: list[str]
+    config: TrainConfig,
+    trained: Trained,
+    finished: Finished,
+    rows: LabelledRows,
+    said: NDArray[np.float64],
+    labels: list[str],
 ) -> dict[str, Any]:
     """Scores of the validation and test rows, of the trivial rows beside them, of one modality alone, of an ensemble's
-    members, of the model before it was stored; costs."""
-    test, truth = rows.index["test"], rows.truth(rows.index["test"])
-    said = rows.ask(finished.predictor, test)
+    members, of the model before it was stored; costs. ``said``: (rows of the split, labels), by the finished model."""
+    test = rows.index["test"]
+    of_role = {role: said[rows.index[role].cpu().numpy()] for role in ROLES}
+    truths = {role: rows.truth(rows.index[role]) for role in ROLES}
+    truth = truths["test"]
     metrics: dict[str, Any] = {
         "rows": {role: len(rows.index[role]) for role in ROLES},
         "truth": rows.truth_digest(labels),
         "missing": rows.missing(),
-        "scores": {role: finished.score(rows, rows.index[role], labels) for role in ("validation", "test")},
-        "trivial": score_trivial(trivial_rows(rows.truth(rows.index["train"]), labels), truth, labels),
+        "scores": {role: finished.score(of_role[role], truths[role], labels) for role in ("validation", "test")},
+        "trivial": score_trivial(trivial_rows(truths["train"], labels), truth, labels),
         "thresholds": config.thresholds,
-        "threshold_gain": threshold_gain(said, truth, finished.thresholds, empty_rows=config.empty_rows),
+        "threshold_gain": threshold_gain(of_role["test"], truth, finished.thresholds, empty_rows=config.empty_rows),
         "best_epochs": trained.best_epochs,
         "seconds": {"train": trained.seconds},
         "prediction_rows_per_second": rows_per_second(finished.predictor, rows, test),
@@ -54,12 +62,12 @@ def measure(
         metrics["calibration"] = {
             "kind": config.calibration,
             "before": score_calibration(before, truth),
-            "after": score_calibration(said, truth),
+            "after": score_calibration(of_role["test"], truth),
         }
     if config.storage != "float32":
         metrics["storage"] = _storage(config, trained.predictor, finished, rows, labels)
     if isinstance(trained.predictor, EnsemblePredictor):
-        metrics["ensemble"] = _ensemble(config, finished, trained.predictor.members, rows, labels)
+        metrics["ensemble"] = _ensemble(config, finished, of_role["test"], trained.predictor.members, rows, labels)
     return metrics
 
 
@@ -89,14 +97,7 @@ def _modalities(
     if len(modalities) < 2:
         return {}
     alone = {
-        f"{name} only": score_rows(
-            rows.ask(finished.predictor, test, [name]),
-            truth,
-            finished.thresholds,
-            labels,
-            empty_rows=finished.empty_rows,
-        )
-        for name in modalities
+        f"{name} only": finished.score(rows.ask(finished.predictor, test, [name]), truth, labels) for name in modalities
     }
     return {**alone, "both" if len(modalities) == 2 else "all": together}
 
@@ -106,37 +107,40 @@ def _storage(
 ) -> dict[str, Any]:
     """The model before it was stored beside what is left of it; both with thresholds of their own."""
     before = finish(config.model_copy(update={"storage": "float32"}), full, rows)
+    test = rows.index["test"]
     return {
         "kind": config.storage,
         "bytes": stored_bytes(finished.predictor),
         "full_bytes": stored_bytes(before.predictor),
-        "full_scores": before.score(rows, rows.index["test"], labels),
+        "full_scores": before.score(rows.ask(before.predictor, test), rows.truth(test), labels),
     }
 
 
 def _ensemble(
-    config: TrainConfig, finished: Finished, members: Sequence[Predictor], rows: LabelledRows, labels: list[str]
+    config: TrainConfig,
+    finished: Finished,
+    said: NDArray[np.float64],
+    members: Sequence[Predictor],
+    rows: LabelledRows,
+    labels: list[str],
 ) -> dict[str, Any]:
     """Scores of every member, each with a calibration and thresholds of its own. ``difference`` is the ensemble's
-    micro-F1 on the test rows less that of the member with the highest one on validation, and its 95% interval."""
-    test, truth, rule = rows.index["test"], rows.truth(rows.index["test"]), config.empty_rows
+    micro-F1 on the test rows less that of the member with the highest one on validation, and its 95% interval.
+    ``said``: the ensemble's, (test rows, labels)."""
+    rule, truths = config.empty_rows, {role: rows.truth(rows.index[role]) for role in ("validation", "test")}
     each = [finish(config, member, rows) for member in members]
+    asked = [{role: rows.ask(one.predictor, rows.index[role]) for role in truths} for one in each]
     scores: list[dict[str, Any]] = []
-    for one in each:
-        found = {}
-        for role in ("validation", "test"):
-            positions = rows.index[role]
-            said = rows.ask(one.predictor, positions)
-            values = evaluate(said, rows.truth(positions), one.thresholds, labels, empty_rows=rule)
-            found[role] = {metric: getattr(values, metric) for metric in METRICS}
-        scores.append(found)
+    for one, own in zip(each, asked, strict=True):
+        values = {role: one.evaluate(own[role], truths[role], labels) for role in truths}
+        scores.append({role: {metric: getattr(values[role], metric) for metric in METRICS} for role in truths})
     best = int(np.argmax([one["validation"]["micro_f1"] for one in scores]))
     difference = paired_difference(
-        rows.ask(finished.predictor, test),
+        said,
         finished.thresholds,
-        rows.ask(each[best].predictor, test),
+        asked[best]["test"],
         each[best].thresholds,
-        truth,
+        truths["test"],
         replicates=evaluation.REPLICATES,
         seed=evaluation.SEED,
         empty_rows=(rule, rule),

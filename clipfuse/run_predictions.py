@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from clipfuse.data.split import ROLES
 from clipfuse.labelled_rows import LabelledRows
 from clipfuse.predictions import Predictions
-from clipfuse.predictor import Predictor
 from clipfuse.training.train_models import Fitted
 
 
-def predict_split(predictor: Predictor, rows: LabelledRows, fitted: Fitted) -> Predictions:
+def kept_predictions(said: NDArray[np.float64], rows: LabelledRows, fitted: Fitted) -> Predictions:
     """Probabilities of every row of the split, and what models said of training rows that they had not seen.
 
     Args:
-        predictor: before any refit.
+        said: (rows of the split, labels), by the model before any refit.
         rows: those of the split first; what comes after them is not looked at.
         fitted: how it was trained, on the split's training rows first.
     """
@@ -33,7 +32,4 @@ def predict_split(predictor: Predictor, rows: LabelledRows, fitted: Fitted) -> P
         fold_of[train] = fitted.fold_of[: len(train)]
         for n, part in enumerate(fitted.out_of_fold.values()):
             kept[train, n] = part[: len(train)].cpu().numpy()
-    probabilities = rows.ask(predictor, torch.arange(count, device=rows.rows.targets.device))
-    return Predictions(
-        rows.ids, roles, targets, probabilities.astype(np.float32), fold_of, tuple(fitted.out_of_fold), kept
-    )
+    return Predictions(rows.ids, roles, targets, said.astype(np.float32), fold_of, tuple(fitted.out_of_fold), kept)

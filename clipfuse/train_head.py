@@ -30,7 +30,7 @@ from clipfuse.registry import did_you_mean
 from clipfuse.repeats import describe_repeats, repeat_entry, train_seeds
 from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import measure
-from clipfuse.run_predictions import predict_split
+from clipfuse.run_predictions import kept_predictions
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Job, Trained, train_jobs
@@ -103,11 +103,12 @@ def train_head(
         started = _about(config, cache, samples, split, device, origin)
         trained, rows, train, rounds = _train(job, rows, pool, progress)
         finished = finish(config, trained.predictor, rows)
-        metrics = {**started, **measure(config, trained, finished, rows, labels), **rounds}
+        said = rows.ask_all(finished.predictor)
+        metrics = {**started, **measure(config, trained, finished, rows, said, labels), **rounds}
         if seeds > 1:
             first = repeat_entry(config, trained, metrics["scores"]["test"]["scores"])
             metrics["repeats"] = describe_repeats([first, *train_seeds(job, rows, seeds, labels, progress)])
-        predictions = predict_split(finished.predictor, rows, trained.fitted)
+        predictions = kept_predictions(said, rows, trained.fitted)
         predictor = finished.predictor
         if config.refit == "all":
             refitted = _refit(job, rows, train, trained, progress)
