@@ -8,6 +8,7 @@ import torch
 
 from clipfuse.data.split import Split
 from clipfuse.errors import ConfigError, FingerprintMismatch, RunError
+from clipfuse.heads import Head
 from clipfuse.models import build_model
 from clipfuse.predictor import AveragePredictor, CalibratedPredictor, EnsemblePredictor, TorchPredictor
 from clipfuse.run import Run, stream_dims
@@ -60,7 +61,7 @@ def initial_states(
     dims = stream_dims(streams, numbers)
     fresh = build_model(config, dims, len(labels), seed=config.seed)
     axes = None if tuple(labels) == run.labels else _label_axes(config, dims, len(labels))
-    if axes is not None and any(getattr(module, "labels_in_order", False) for module in fresh.modules()):
+    if axes is not None and any(isinstance(module, Head) and module.labels_in_order for module in fresh.modules()):
         axes = {}
     states = []
     for member in members:

@@ -9,7 +9,7 @@ from torch import nn
 
 from clipfuse.errors import UnknownName
 from clipfuse.fusions import COMBINERS, FUSIONS, STACKED, StackedFusion, check_fusion, combiner_of, part_names
-from clipfuse.heads import HEADS
+from clipfuse.heads import HEADS, Head
 from clipfuse.losses import LOSSES
 from clipfuse.model_inputs import JointModel, ModelInputs
 from clipfuse.number_stream import NUMBERS
@@ -94,6 +94,6 @@ def _joint(
 ) -> JointModel:
     read = {name: dim for name, dim in dims.items() if modality_of(name) == fusion.kind} or dict(dims)
     body = FUSIONS.build(fusion, read, labels, lambda dim: HEADS.build(head, dim, labels))
-    if any(getattr(module, "reads_unscaled", False) for module in body.modules()):
+    if any(isinstance(module, Head) and module.reads_unscaled for module in body.modules()):
         return JointModel(ModelInputs(read, "zeros", ()), body)
     return JointModel(ModelInputs(read, config.absent, scaled_streams(config, read)), body)

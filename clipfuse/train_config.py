@@ -189,6 +189,8 @@ class TrainConfig(Settings):
         fit: the training loop.
         image, text: which feature tables are read.
         modalities: what a fusion of several reads; numbers are the table's numeric columns.
+        bias: the number that a head adds to a label's logit starts as its log-odds among the training rows, or at
+            random.
         scale: whether features are standardised on the training rows; numbers always are.
         absent: what stands for an input that a row does not have: a learned vector, or zeros (the training mean).
         average_views: probabilities are the mean over the inputs as they are and all their views.
@@ -213,6 +215,7 @@ class TrainConfig(Settings):
     image: StreamConfig = StreamConfig()
     text: StreamConfig = StreamConfig()
     modalities: tuple[Literal["image", "text", "numbers"], ...] = ("image", "text")
+    bias: Literal["log-odds", "random"] = "log-odds"
     scale: bool = True
     absent: Literal["learned", "zeros"] = "learned"
     average_views: bool = False

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from clipfuse.heads import Head
 from clipfuse.kinds import Kinds
 
 Values = Mapping[str, torch.Tensor]
 """Stream -> tensor."""
 
-MakeHead = Callable[[int], nn.Module]
+MakeHead = Callable[[int], Head]
 """Makes a fresh head for features of a given width."""
 
 FUSIONS: Kinds[nn.Module] = Kinds("fusion")

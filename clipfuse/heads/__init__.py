@@ -5,6 +5,7 @@ from __future__ import annotations
 from clipfuse.heads.binary_rnn import BinaryRnnHead, BinaryRnnSettings
 from clipfuse.heads.chain import ChainHead, ChainSettings
 from clipfuse.heads.gmlp import GatedBlock, GmlpHead, GmlpSettings
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.heads.label_query import LabelQueryHead, LabelQuerySettings
 from clipfuse.heads.linear import LinearHead, LinearSettings
@@ -20,6 +21,7 @@ __all__ = [
     "GatedBlock",
     "GmlpHead",
     "GmlpSettings",
+    "Head",
     "LabelQueryHead",
     "LabelQuerySettings",
     "LinearHead",

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.settings import Settings
 
@@ -17,7 +18,7 @@ class BinaryRnnSettings(Settings):
 
 
 @HEADS.register("binary-rnn", BinaryRnnSettings)
-class BinaryRnnHead(nn.Module):
+class BinaryRnnHead(Head):
     """An LSTM that starts from the first token, takes one step a label, and gives one logit at each.
 
     The binary decoder of Zanoci and Andress (2017), as the memes report of SemEval-2021 task 6 uses it: h0 = Linear(x),

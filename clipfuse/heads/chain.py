@@ -6,8 +6,9 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
-from clipfuse.heads.mlp import Activation, perceptron
+from clipfuse.heads.mlp import Activation, last_bias, perceptron
 from clipfuse.settings import Settings
 
 
@@ -20,7 +21,7 @@ class ChainSettings(Settings):
 
 
 @HEADS.register("chain", ChainSettings)
-class ChainHead(nn.Module):
+class ChainHead(Head):
     """logit of label l = own logit + sum over the labels k before it of effect[k, l] · probability of k.
 
     Read et al. 2011, "Classifier chains for multi-label classification", in the labels' order. They train each link on
@@ -35,6 +36,11 @@ class ChainHead(nn.Module):
         super().__init__()
         self.own = perceptron([dim, *settings.hidden, labels], dropout=settings.dropout, activation=settings.activation)
         self.effects = nn.Parameter(torch.zeros(labels, labels))  # only what is above the diagonal is read
+
+    @property
+    def label_bias(self) -> nn.Parameter:
+        """(labels,) of the labels' own logits."""
+        return last_bias(self.own)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits, from the first token."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from clipfuse.dropout import Dropout
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.settings import Settings
 
@@ -84,7 +85,7 @@ class GatedBlock(nn.Module):
 
 
 @HEADS.register("gmlp", GmlpSettings)
-class GmlpHead(nn.Module):
+class GmlpHead(Head):
     """Gated blocks and a linear layer on the first token. Training needs batches of at least two rows."""
 
     def __init__(self, dim: int, labels: int, settings: GmlpSettings) -> None:
@@ -93,6 +94,11 @@ class GmlpHead(nn.Module):
             *(GatedBlock(dim, dropout=settings.dropout, gate=settings.gate) for _ in range(settings.blocks))
         )
         self.linear = nn.Linear(dim, labels)
+
+    @property
+    def label_bias(self) -> nn.Parameter:
+        """(labels,) of the last layer."""
+        return self.linear.bias
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

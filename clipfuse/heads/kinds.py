@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from clipfuse.heads.head import Head
 from clipfuse.kinds import Kinds
 
-HEADS: Kinds[nn.Module] = Kinds("head")
+HEADS: Kinds[Head] = Kinds("head")
 """Makers: (dim, labels, settings) -> a fresh head, (batch, tokens, dim) -> (batch, labels) logits. Most read the first
 token only."""

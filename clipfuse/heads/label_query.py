@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from clipfuse.attention import AttentionLayer, AttentionSettings
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 
 
@@ -23,7 +24,7 @@ class LabelQuerySettings(AttentionSettings):
 
 
 @HEADS.register("label-query", LabelQuerySettings)
-class LabelQueryHead(nn.Module):
+class LabelQueryHead(Head):
     """Learned queries attend over the tokens; each label reads its query's answer with weights of its own.
 
     Liu et al. 2021, "Query2Label", without attention among the queries, as in Ridnik et al. 2021, "ML-Decoder", from
@@ -42,6 +43,11 @@ class LabelQueryHead(nn.Module):
         self.norm = nn.LayerNorm(settings.width)
         self.weight = nn.Parameter(torch.randn(groups, settings.width, in_group) / settings.width**0.5)
         self.bias = nn.Parameter(torch.zeros(labels))
+
+    @property
+    def label_bias(self) -> nn.Parameter:
+        """(labels,) added to what the answers say."""
+        return self.bias
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from clipfuse.dropout import Dropout
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.settings import Settings
 
@@ -26,7 +27,7 @@ class LinearSettings(Settings):
 
 
 @HEADS.register("linear", LinearSettings)
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """One linear layer on the first token: logistic regression when trained with BCE."""
 
     def __init__(self, dim: int, labels: int, settings: LinearSettings) -> None:
@@ -34,6 +35,11 @@ class LinearHead(nn.Module):
         activation = nn.ReLU() if settings.input_activation == "relu" else nn.Identity()
         self.before = nn.Sequential(activation, Dropout(settings.dropout))
         self.linear = nn.Linear(dim, labels)
+
+    @property
+    def label_bias(self) -> nn.Parameter:
+        """(labels,) of the last layer."""
+        return self.linear.bias
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

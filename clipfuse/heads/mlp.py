@@ -10,6 +10,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from clipfuse.dropout import Dropout
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.settings import Settings
 
@@ -28,6 +29,13 @@ def perceptron(sizes: Sequence[int], *, dropout: float, activation: str) -> nn.S
     return nn.Sequential(*layers)
 
 
+def last_bias(layers: nn.Sequential) -> nn.Parameter:
+    """What the last linear layer of a perceptron adds."""
+    last = layers[-1]
+    assert isinstance(last, nn.Linear)
+    return last.bias
+
+
 class MlpSettings(Settings):
     """What can be set of ``MlpHead``.
 
@@ -43,7 +51,7 @@ class MlpSettings(Settings):
 
 
 @HEADS.register("mlp", MlpSettings)
-class MlpHead(nn.Module):
+class MlpHead(Head):
     """dim - hidden … - labels on the first token, with activation and dropout after each hidden layer."""
 
     def __init__(self, dim: int, labels: int, settings: MlpSettings) -> None:
@@ -51,6 +59,11 @@ class MlpHead(nn.Module):
         self.layers = perceptron(
             [dim, *settings.hidden, labels], dropout=settings.dropout, activation=settings.activation
         )
+
+    @property
+    def label_bias(self) -> nn.Parameter:
+        """(labels,) of the last layer."""
+        return last_bias(self.layers)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import field_validator
 from torch import nn
 
+from clipfuse.heads.head import Head
 from clipfuse.heads.kinds import HEADS
 from clipfuse.settings import Settings
 
@@ -50,7 +51,7 @@ class ZeroShotSettings(Settings):
 
 
 @HEADS.register("zero-shot", ZeroShotSettings)
-class ZeroShotHead(nn.Module):
+class ZeroShotHead(Head):
     """logits = scale · cos(first token, label vector) + offset.
 
     Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", section 3.1, with a
@@ -58,8 +59,7 @@ class ZeroShotHead(nn.Module):
     scale and offset that fit the training rows (see ``clipfuse.training.zero_shot``).
     """
 
-    reads_unscaled = True
-    """Cosines are of features as the encoder gives them."""
+    reads_unscaled = True  # cosines are of features as the encoder gives them
 
     def __init__(self, dim: int, labels: int, settings: ZeroShotSettings) -> None:
         super().__init__()

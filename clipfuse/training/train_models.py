@@ -16,6 +16,7 @@ from clipfuse.model_inputs import JointModel, ModelInputs
 from clipfuse.scaler import Moments
 from clipfuse.stream_model import StreamModel
 from clipfuse.train_config import FitConfig, TrainConfig
+from clipfuse.training.biases import start_biases
 from clipfuse.training.fit import FitResult, Member, OnEpoch, fit
 from clipfuse.training.rows import Rows, fold_rows
 from clipfuse.training.scaling import set_scalers, stream_moments
@@ -117,6 +118,8 @@ def fit_parts(trainees: Sequence[Trainee], rows: Rows, on_epoch: OnEpoch) -> lis
             _prepare_inputs(member, rows)
             if trainee.initial is None or number >= len(own):
                 scalers.give(member.model, member.train)
+                if trainee.config.bias == "log-odds":
+                    start_biases(member.model, rows.targets[member.train])
                 start_zero_shot(member.model, rows, member.train)
     results = iter(fit(list(chain.from_iterable(everything)), rows, on_epoch))
     return [

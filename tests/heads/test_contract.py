@@ -57,6 +57,18 @@ def test_gives_one_logit_a_label(make, labels, tokens):
     assert logits.dtype == torch.float32
 
 
+def test_a_label_bias_moves_its_label_and_no_other(make):
+    head = make().eval()
+    if head.label_bias is None:
+        pytest.skip("has no number for each label alone")
+    assert head.label_bias.shape == (3,)
+    before = head(features())
+    with torch.no_grad():
+        head.label_bias.add_(torch.tensor([1.0, 0.0, -2.0]))
+    moved = head(features()) - before
+    torch.testing.assert_close(moved, torch.tensor([1.0, 0.0, -2.0]).expand(20, 3))
+
+
 def test_gives_logits_and_not_probabilities(make):
     head = make().eval()
     with torch.no_grad():

@@ -113,6 +113,8 @@ def test_a_fold_starts_from_the_weights_that_the_part_started_from(train, watche
     members, _ = watched[0]
     fresh = [dict(one.model.fusion.state_dict()) for one in members if one.name.startswith("image")]
     assert len(fresh) == 4
+    for one in fresh:
+        del one["head.layers.3.bias"]  # from the frequencies in each one's own training rows
     assert all(torch.equal(fresh[0][key], later[key]) for later in fresh[1:] for key in fresh[0])
     assert len({one.seed for one in members}) == len(members)
 
