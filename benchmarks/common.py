@@ -13,7 +13,11 @@ from typing import Any
 from clipfuse.config import TableConfig
 from clipfuse.data import Dataset, load_dataset
 from clipfuse.demo.scenes import draw_dataset
+from clipfuse.encoders import find_encoder
+from clipfuse.extract import ExtractOptions, extract
 from clipfuse.machine import describe_machine
+from clipfuse.train_config import StreamConfig
+from clipfuse_cache import FeatureCache
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; before torch is imported
 RESULTS = Path(__file__).parent / "results"
@@ -36,6 +40,31 @@ def open_data(options: argparse.Namespace, folder: Path) -> Dataset:
         return load_dataset(TableConfig(table=options.data, images=options.images))
     table = draw_dataset(folder, rows=options.rows)
     return load_dataset(TableConfig(table=table, images=folder / "images"))
+
+
+def add_cache_options(options: argparse.ArgumentParser) -> None:
+    """Options of benchmarks of stage two."""
+    options.add_argument("--cache", type=Path, help="a cache of your own, instead of --data")
+    options.add_argument("--image-encoder", action="append", default=[], help="where the cache has several; repeatable")
+    options.add_argument("--text-encoder", action="append", default=[], help="the same")
+    options.add_argument("--image-output")
+    options.add_argument("--text-output")
+
+
+def open_cache(options: argparse.Namespace, folder: Path) -> FeatureCache:
+    """The cache that was given, or one of --data in ``folder``, encoded with mini."""
+    cache = FeatureCache(options.cache or folder / "cache")
+    if options.cache is None:
+        extract([find_encoder("mini")], open_data(options, folder / "data"), cache, ExtractOptions())
+    return cache
+
+
+def chosen_streams(options: argparse.Namespace) -> dict[str, StreamConfig]:
+    """Settings "image" and "text" of a training, as the options name them."""
+    return {
+        "image": StreamConfig(encoder=tuple(options.image_encoder), output=options.image_output),
+        "text": StreamConfig(encoder=tuple(options.text_encoder), output=options.text_output),
+    }
 
 
 def report(name: str, options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:

@@ -8,18 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import open_data, parser, report
+from common import add_cache_options, chosen_streams, open_cache, parser, report
 
 from clipfuse.bench import bench_row
 from clipfuse.config import SplitConfig
-from clipfuse.encoders import find_encoder
 from clipfuse.evaluation import paired
-from clipfuse.extract import ExtractOptions, extract
 from clipfuse.run import Run
 from clipfuse.splits import find_split
-from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, StreamConfig, TrainConfig
+from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig
 from clipfuse.train_head import train_head
-from clipfuse_cache import FeatureCache
 
 FUSIONS = ("image", "text", "concat", "gated", "bilinear", "average", "max", "sum", "mixed")
 MODELS = (*(("mlp", fusion) for fusion in FUSIONS), ("knn", "concat"))
@@ -27,9 +24,7 @@ MODELS = (*(("mlp", fusion) for fusion in FUSIONS), ("knn", "concat"))
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--cache", type=Path, help="a cache of your own, instead of --data")
-    options.add_argument("--image-encoder", action="append", default=[])
-    options.add_argument("--text-encoder", action="append", default=[])
+    add_cache_options(options)
     options.add_argument("--thresholds", default="fixed", choices=("fixed", "common", "per-label"))
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--device", default="cpu")
@@ -37,9 +32,7 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.seeds = 120, 1
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(chosen.cache or Path(folder) / "cache")
-        if chosen.cache is None:
-            extract([find_encoder("mini")], open_data(chosen, Path(folder) / "data"), cache, ExtractOptions())
+        cache = open_cache(chosen, Path(folder))
         samples = cache.samples()
         split = find_split(cache, samples, SplitConfig(), None)
         rows, last = [], {}
@@ -48,8 +41,7 @@ def main() -> None:
                 head=HeadConfig(kind=head),
                 fusion=FusionConfig(kind=fusion),
                 fit=FitConfig(epochs=2) if chosen.quick else FitConfig(),
-                image=StreamConfig(encoder=tuple(chosen.image_encoder)),
-                text=StreamConfig(encoder=tuple(chosen.text_encoder)),
+                **chosen_streams(chosen),
                 thresholds=chosen.thresholds,
             )
             runs = [

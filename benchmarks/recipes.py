@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import open_data, parser, report
+from common import add_cache_options, chosen_streams, open_cache, parser, report
 
 from clipfuse.bench import bench_row
 from clipfuse.config import SplitConfig
-from clipfuse.encoders import find_encoder
-from clipfuse.extract import ExtractOptions, extract
 from clipfuse.recipes import Recipe, recipes
 from clipfuse.run import Run, list_runs, open_run
 from clipfuse.splits import find_split
-from clipfuse.train_config import FitConfig, StreamConfig, TrainConfig
+from clipfuse.train_config import FitConfig, TrainConfig
 from clipfuse.train_head import train_head
-from clipfuse_cache import FeatureCache
 
 LOOPS = ("report", "clipfuse")
 METRICS = {"micro-F1": "micro_f1", "macro-F1": "macro_f1", "samples-F1": "samples_f1", "mAP": "mean_average_precision"}
@@ -31,10 +28,7 @@ METRICS = {"micro-F1": "micro_f1", "macro-F1": "macro_f1", "samples-F1": "sample
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--cache", type=Path, help="a cache of your own, instead of --data")
-    options.add_argument("--image-encoder", action="append", default=[])
-    options.add_argument("--text-encoder", action="append", default=[])
-    options.add_argument("--text-output")
+    add_cache_options(options)
     options.add_argument("--only", action="append", default=[], help="a recipe; all if left out")
     options.add_argument("--loop", action="append", default=[], choices=LOOPS, help="both if left out")
     options.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="the report's if left out")
@@ -45,15 +39,10 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.seeds, chosen.only = 60, 1, chosen.only or ["s2-sum", "s4-fcnn-average"]
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(chosen.cache or Path(folder) / "cache")
-        if chosen.cache is None:
-            extract([find_encoder("mini")], open_data(chosen, Path(folder) / "data"), cache, ExtractOptions())
+        cache = open_cache(chosen, Path(folder))
         samples = cache.samples()
         split = find_split(cache, samples, SplitConfig(), None)
-        streams = {
-            "image": StreamConfig(encoder=tuple(chosen.image_encoder)),
-            "text": StreamConfig(encoder=tuple(chosen.text_encoder), output=chosen.text_output),
-        }
+        streams = chosen_streams(chosen)
         rows = []
         for recipe in recipes():
             if (chosen.only and recipe.name not in chosen.only) or "numbers" in recipe.train.modalities:
@@ -65,9 +54,11 @@ def main() -> None:
                     if chosen.quick:
                         config = config.with_fits(lambda fit: fit.model_copy(update={"epochs": 1}))
                     kept = (chosen.runs or Path(folder) / "runs") / f"{recipe.name}-{loop}-{seed}"
-                    if not list_runs(kept):
-                        train_head(cache, samples, split, config, runs=kept, device=chosen.device)
-                    found.append(open_run(list_runs(kept)[-1]))
+                    done = [path for path in list_runs(kept) if (path / "metrics.json").exists()]
+                    if done:
+                        found.append(open_run(done[-1]))
+                    else:
+                        found.append(train_head(cache, samples, split, config, runs=kept, device=chosen.device))
                 rows.append({"recipe": recipe.name, "loop": loop, **row(found)})
                 print(rows[-1], flush=True)
     report("recipes", chosen, rows, {"seeds": chosen.seeds, "rows_by_role": found[0].metrics["rows"]})

@@ -9,15 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import open_data, parser, report
+from common import add_cache_options, open_cache, parser, report
 
 from clipfuse.config import SplitConfig
-from clipfuse.encoders import find_encoder
-from clipfuse.extract import ExtractOptions, extract
 from clipfuse.splits import find_split
 from clipfuse.train_config import TrainConfig
 from clipfuse.tune import Search, SearchSettings, parse_space, tune
-from clipfuse_cache import FeatureCache
 
 VARIED = {
     "fit.learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
@@ -29,7 +26,7 @@ VARIED = {
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--cache", type=Path, help="a cache of your own, instead of --data")
+    add_cache_options(options)
     options.add_argument("--fusion", default="text")
     options.add_argument("--hidden", type=int, nargs="+", default=[64, 128, 512], help="a row each")
     options.add_argument("--trials", type=int, default=8)
@@ -42,9 +39,7 @@ def main() -> None:
         chosen.rows, chosen.trials, chosen.seeds, chosen.epochs = 120, 3, 1, 1
         chosen.hidden, chosen.repeats = [16], 1
     with tempfile.TemporaryDirectory() as folder:
-        cache = FeatureCache(chosen.cache or Path(folder) / "cache")
-        if chosen.cache is None:
-            extract([find_encoder("mini")], open_data(chosen, Path(folder) / "data"), cache, ExtractOptions())
+        cache = open_cache(chosen, Path(folder))
         samples = cache.samples()
         split = find_split(cache, samples, SplitConfig(), None)
         settings = SearchSettings(trials=chosen.trials, seeds=chosen.seeds)

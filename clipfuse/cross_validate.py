@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ from clipfuse.errors import ConfigError
 from clipfuse.finish import Finished, finish, fit_decision, refinish
 from clipfuse.inputs import Progress, no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
-from clipfuse.leaks import find_leaks
-from clipfuse.machine import describe_machine, device_name
+from clipfuse.machine import describe_machine
 from clipfuse.metrics import evaluate
 from clipfuse.predictions import Predictions
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
@@ -34,7 +32,7 @@ from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import rows_per_second
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import check_config, kind_of
+from clipfuse.train_head import check_config, describe_run, kind_of
 from clipfuse.train_jobs import Job, Trained, train_jobs
 from clipfuse.trivial import THRESHOLD, trivial_rows
 from clipfuse.zero_shot import find_label_vectors
@@ -107,15 +105,11 @@ def cross_validate(
         truth = everything.truth(everything.index["test"])
         epochs = median_epochs([fold.trained for fold in folds])
         metrics: dict[str, Any] = {
-            "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
-            "kind": kind_of(config),
-            "device": device_name(device),
-            "cache": str(cache.root),
+            **describe_run(config, cache, samples, deals[0][0], device),
             "split": _split(deals),
             "rows": {**{role: len(first[0].rows.index[role]) for role in ROLES}, "test": len(rows.ids)},
             "truth": everything.truth_digest(labels),
             "missing": everything.missing(),
-            "leaks": [leak.to_dict() for leak in find_leaks(samples, deals[0][0])],
             "scores": {"test": {"scores": mean_scores([fold.scores for fold in folds], len(deals)), "intervals": {}}},
             "trivial": _trivial(first, labels),
             "thresholds": config.thresholds,

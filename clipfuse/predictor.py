@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -170,14 +170,14 @@ class EstimatorPredictor:
 
 
 @dataclass(frozen=True)
-class AveragePredictor:
-    """Another one, asked of the inputs as they are and of each of their views: the mean of its probabilities."""
+class WrappedPredictor:
+    """Something done with what another one says."""
 
     inner: Predictor
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """What it reads."""
+        """What the other one reads."""
         return self.inner.streams
 
     @property
@@ -185,9 +185,14 @@ class AveragePredictor:
         """Those of the other one."""
         return self.inner.parameters
 
-    def stored(self, storage: Storage) -> AveragePredictor:
-        """The same average of what is left."""
-        return AveragePredictor(self.inner.stored(storage))
+    def stored(self, storage: Storage) -> Self:
+        """The same of what is left of the other one."""
+        return replace(self, inner=self.inner.stored(storage))
+
+
+@dataclass(frozen=True)
+class AveragePredictor(WrappedPredictor):
+    """Another one, asked of the inputs as they are and of each of their views: the mean of its probabilities."""
 
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
         """Streams as the cache has them, with views -> (rows, labels) probabilities."""
@@ -207,25 +212,10 @@ def over_views(predictor: Predictor, config: TrainConfig) -> Predictor:
 
 
 @dataclass(frozen=True)
-class CalibratedPredictor:
+class CalibratedPredictor(WrappedPredictor):
     """A predictor whose probabilities are calibrated."""
 
-    inner: Predictor
     calibration: Calibration
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """What it reads."""
-        return self.inner.streams
-
-    @property
-    def parameters(self) -> int:
-        """Trained numbers, the calibration's left out."""
-        return self.inner.parameters
-
-    def stored(self, storage: Storage) -> CalibratedPredictor:
-        """The same calibration of what is left."""
-        return CalibratedPredictor(self.inner.stored(storage), self.calibration)
 
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
         """Streams as the cache has them -> (rows, labels) probabilities."""

@@ -100,7 +100,7 @@ def train_head(
         job = Job(config, rows.index, initial=initial_states(initial, config, streams, tables.numbers, labels))
     pool = None if unlabelled is None else read_unlabelled(unlabelled, tables, samples, split, device)
     with new_run(runs, kind_of(config)) as folder:
-        started = _about(config, cache, samples, split, device, origin)
+        started = describe_run(config, cache, samples, split, device, origin)
         trained, rows, train, rounds = _train(job, rows, pool, progress)
         finished = finish(config, trained.predictor, rows)
         said = rows.ask_all(finished.predictor)
@@ -204,10 +204,10 @@ def kind_of(config: TrainConfig) -> str:
     return f"{config.head.kind}-{config.fusion.kind}" if config.head.kind in BASELINES else config.fusion.kind
 
 
-def _about(
-    config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str, origin: str | None
+def describe_run(
+    config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str, origin: str | None = None
 ) -> dict[str, Any]:
-    """What a run is about."""
+    """What a run's metrics say of what it is about; ``origin``: the name of the run that it starts from."""
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "kind": kind_of(config),

@@ -116,6 +116,11 @@ def open_run(run: Path | None, runs: Path) -> Run:
     return library.open_run(runs / run if not run.is_dir() and (runs / run).is_dir() else run)
 
 
+def default_cache(table: Path) -> Path:
+    """Where extract puts the features of a table if nothing says otherwise."""
+    return Path("features") / table.stem
+
+
 def cache_path(config: ProjectConfig, cache: Path | None) -> Path:
     """The cache: the flag, the file's, or features/ and the table's name.
 
@@ -127,7 +132,7 @@ def cache_path(config: ProjectConfig, cache: Path | None) -> Path:
     if cache is not None or config.cache is not None:
         return cache or config.cache or Path()
     if config.data is not None:
-        return Path("features") / config.data.table.stem
+        return default_cache(config.data.table)
     found = sorted(path.parent for path in Path("features").glob("*/samples.h5"))
     if len(found) == 1:
         return found[0]

@@ -172,6 +172,7 @@ def train_head(
     from clipfuse_cli.train_options import (
         cache_of,
         check_age,
+        check_given,
         parse_batch_size,
         parse_ensemble,
         parse_sizes,
@@ -217,6 +218,7 @@ def train_head(
         "storage": storage,
         "seed": seed,
     }
+    given = merged(flags, parse_assignments(assignment or ()))
     if from_run is not None and recipe is not None:
         raise ConfigError("--from takes the earlier run's settings, --recipe others", "Leave out one of them")
     project = with_recipe(o.project(), recipe)
@@ -234,11 +236,12 @@ def train_head(
             "seed": split_seed,
             "group_duplicates": group_duplicates or None,
         },
-        train=merged(flags, parse_assignments(assignment or ())),
+        train=given,
     )
     if head in BASELINES and fusion is None and config.train.fusion.kind not in JOINED:
         config = updated(config, train={"fusion": {"kind": "concat"}})
     check_config(config.train)
+    check_given(config.train, given)
     where = FeatureCache(o.cache_path(config, cache))
     samples = where.samples()
     check_age(where, samples, o.loaded_tables(config))

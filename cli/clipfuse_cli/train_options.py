@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipfuse_cli.options import default_cache
+
 if TYPE_CHECKING:
     from clipfuse.config import ProjectConfig, TableConfig
+    from clipfuse.train_config import TrainConfig
     from clipfuse_cache import FeatureCache, Samples
 
 
@@ -44,7 +47,43 @@ def check_age(cache: FeatureCache, samples: Samples, tables: Sequence[TableConfi
 
 def cache_of(table: Path) -> Path:
     """The cache of a table, where extract puts it; or the cache itself."""
-    return table if (table / "samples.h5").exists() else Path("features") / table.stem
+    return table if (table / "samples.h5").exists() else default_cache(table)
+
+
+def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
+    """Make sure that nothing that was typed would be ignored.
+
+    Args:
+        config: every setting.
+        given: those that were typed, None where an option was not.
+
+    Raises:
+        ConfigError: naming the option, and what it needs.
+    """
+    from clipfuse.baselines import BASELINES
+    from clipfuse.errors import ConfigError
+    from clipfuse.fusions import STACKED, part_names
+
+    kind = config.fusion.kind
+    if kind not in STACKED:
+        if _is_given(given.get("stacking")) or _is_given(given.get("parts")):
+            what = "stacking (--stacking, --folds)" if _is_given(given.get("stacking")) else "parts.*"
+            raise ConfigError(f"fusion {kind} has no parts, so {what} does nothing", "Leave it out, or --fusion sum")
+    else:
+        names = part_names(config.fusion, config.modalities)
+        strange = [name for name in given.get("parts") or {} if name not in names]
+        if strange:
+            raise ConfigError(f"fusion {kind} has no part {strange[0]!r}", f"Its parts are {', '.join(names)}")
+    if config.head.kind in BASELINES and _is_given(given.get("fit")):
+        name = next(name for name, value in given["fit"].items() if _is_given(value))
+        raise ConfigError(
+            f"head {config.head.kind} is not trained in steps, so fit.{name} does nothing", "Leave it out"
+        )
+
+
+def _is_given(value: Any) -> bool:
+    """Whether there is anything but None in it."""
+    return any(map(_is_given, value.values())) if isinstance(value, dict) else value is not None
 
 
 def parse_ensemble(text: str | None) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Project:
         return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file()}
 
 
-QUICK = ("--hidden", "16", "--epochs", "3", "--folds", "2")
+QUICK = ("--hidden", "16", "--epochs", "3")
 TRAINED = ("image", "text", "concat", "sum", "mixed")
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clipfuse_cache import FeatureCache
 
-QUICK = ("--epochs", "1", "--hidden", "8", "--folds", "2")
+QUICK = ("--epochs", "1", "--hidden", "8")
 
 
 def draw(folder, names):

@@ -240,3 +240,23 @@ class TestAssignments:
         flags = {"fit": {"epochs": 3, "ema": None}, "seed": 1}
         assert merged(flags, {"fit": {"ema": 0.5}, "seed": 2}) == {"fit": {"epochs": 3, "ema": 0.5}, "seed": 2}
         assert flags["fit"]["ema"] is None
+
+
+class TestWhatWouldBeIgnored:
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--fusion", "concat", "--folds", "3"], "fusion concat has no parts, so stacking"),
+            (["--fusion", "text", "--stacking", "joint"], "fusion text has no parts, so stacking"),
+            (["--fusion", "image", "--set", "parts.image.head.kind=linear"], "fusion image has no parts, so parts"),
+            (["--fusion", "sum", "--set", "parts.concat.head.kind=linear"], "fusion sum has no part 'concat'"),
+            (["--head", "knn", "--epochs", "3"], "head knn is not trained in steps, so fit.epochs"),
+        ],
+    )
+    def test_is_an_error_that_names_it(self, cli, arguments, said):
+        found = cli("train-head", *arguments)
+        assert found.exit_code == 2
+        assert said in " ".join(found.stderr.split())
+
+    def test_what_a_recipe_brings_is_none(self, asked):
+        assert asked("--recipe", "s2-sum", "--fusion", "image").fusion.kind == "image"

@@ -13,7 +13,7 @@ def train(tmp_path, build_toy, cli, _quick_intervals):
     build_toy(tmp_path / "features" / "toy", rows=120)
 
     def run(*options, code=0):
-        short = ("--epochs", 2, "--hidden", 8, "--folds", 2, "--cache", "features/toy")
+        short = ("--epochs", 2, "--hidden", 8, "--cache", "features/toy")
         result = cli("train-head", *short, *options)
         assert result.exit_code == code, result.stderr
         found = list_runs(tmp_path / "runs")
