@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from clipfuse.baselines import BASELINES
 from clipfuse.data.split import Split
 from clipfuse.errors import ConfigError, FingerprintMismatch, RunError
 from clipfuse.heads import Head
-from clipfuse.models import build_model
+from clipfuse.models import build_model, heads_of
 from clipfuse.predictor import AveragePredictor, CalibratedPredictor, EnsemblePredictor, TorchPredictor
 from clipfuse.run import Run, stream_dims
 from clipfuse.train_config import TrainConfig
@@ -46,7 +47,8 @@ def initial_states(
     while isinstance(predictor, CalibratedPredictor | AveragePredictor):
         predictor = predictor.inner
     members = predictor.members if isinstance(predictor, EnsemblePredictor) else (predictor,)
-    if not all(isinstance(member, TorchPredictor) for member in members):
+    kinds = [head.kind for head in heads_of(run.config).values() if head.kind in BASELINES]
+    if kinds or not all(isinstance(member, TorchPredictor) for member in members):
         raise RunError(f"{run.name} is a {run.metrics['kind']}: it has no weights to train on from")
     wanted = config.ensemble.size if config.ensemble.kind in ("seeds", "folds") else 1
     if len(members) not in (1, wanted):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
+from clipfuse.baselines import BASELINES, EstimatorHead, check_baseline
 from clipfuse.errors import UnknownName
 from clipfuse.fusions import COMBINERS, FUSIONS, STACKED, StackedFusion, check_fusion, combiner_of, part_names
 from clipfuse.heads import HEADS, Head
@@ -45,14 +46,14 @@ def build_model(config: TrainConfig, dims: Mapping[str, int], labels: int, *, se
 
 
 def check_models(config: TrainConfig) -> None:
-    """Make sure that everything that is chosen by name exists and has such settings, before anything is trained; the
-    head of the whole is left to who knows what else it could be.
+    """Make sure that everything that is chosen by name exists and has such settings, before anything is trained.
 
     Raises:
-        UnknownName: no such fusion, combiner, loss or part, or no such head of a part.
+        UnknownName: no such fusion, combiner, loss, part or head.
         ConfigError: settings that they do not have, or values that can't be.
     """
     check_fusion(config.fusion)
+    check_head(config.head)
     names = part_names(config.fusion, config.modalities) if config.fusion.kind in STACKED else ()
     for name in (*names, *config.parts):
         if name not in FUSIONS:
@@ -62,7 +63,7 @@ def check_models(config: TrainConfig) -> None:
         fits += [own.fit] if own.fit is not None else []
         FUSIONS.settings(part_fusion(config, name))
         if own.head is not None:
-            HEADS.settings(own.head)
+            check_head(own.head)
     for fit in fits:
         LOSSES.settings(fit.loss)
 
@@ -85,15 +86,42 @@ def scaled_streams(config: TrainConfig, streams: Iterable[str]) -> list[str]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trained numbers in a model."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Trained numbers in a model; of estimators those that they keep."""
+    kept = [m.estimator.numbers for m in model.modules() if isinstance(m, EstimatorHead) and m.estimator is not None]
+    return sum(parameter.numel() for parameter in model.parameters()) + sum(kept)
+
+
+def check_head(config: HeadConfig) -> None:
+    """Make sure that there is such a head or baseline, with such settings. Raises UnknownName, ConfigError."""
+    if config.kind in BASELINES:
+        check_baseline(config)
+    elif config.kind in HEADS:
+        HEADS.settings(config)
+    else:
+        known = [*HEADS, *BASELINES]
+        raise UnknownName(f"unknown head {config.kind!r}", did_you_mean(config.kind, known))
+
+
+def heads_of(config: TrainConfig) -> dict[str, HeadConfig]:
+    """Fusion -> its head: that of each part of a stacked fusion, or of the joint one."""
+    if config.fusion.kind not in STACKED:
+        return {config.fusion.kind: config.head}
+    return {name: part_head(config, name) for name in part_names(config.fusion, config.modalities)}
+
+
+def _head(config: HeadConfig, dim: int, labels: int) -> Head:
+    if config.kind in BASELINES:
+        return EstimatorHead(dim, labels, config)
+    return HEADS.build(config, dim, labels)
 
 
 def _joint(
     config: TrainConfig, fusion: FusionConfig, head: HeadConfig, dims: Mapping[str, int], labels: int
 ) -> JointModel:
     read = {name: dim for name, dim in dims.items() if modality_of(name) == fusion.kind} or dict(dims)
-    body = FUSIONS.build(fusion, read, labels, lambda dim: HEADS.build(head, dim, labels))
+    body = FUSIONS.build(fusion, read, labels, lambda dim: _head(head, dim, labels))
+    if head.kind in BASELINES:
+        return JointModel(ModelInputs(read, "zeros", scaled_streams(config, read)), body)
     if any(isinstance(module, Head) and module.reads_unscaled for module in body.modules()):
         return JointModel(ModelInputs(read, "zeros", ()), body)
     return JointModel(ModelInputs(read, config.absent, scaled_streams(config, read)), body)

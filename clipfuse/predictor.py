@@ -6,29 +6,25 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clipfuse.baselines import BASELINES, label_scores
+from clipfuse.baselines import EstimatorHead, load_estimator
 from clipfuse.calibration import Calibration
 from clipfuse.errors import RunError
-from clipfuse.model_inputs import ModelInputs
 from clipfuse.models import build_model, count_parameters
 from clipfuse.storage import Storage, pack, unpack
 from clipfuse.stream_model import StreamModel
 from clipfuse.streams import Streams
 from clipfuse.train_config import TrainConfig
-from clipfuse.training.validation import EVALUATION_ROWS, predict_logits
+from clipfuse.training.validation import predict_logits
 
 CALIBRATION = "calibration.json"
-TRUSTED_TYPES = (
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._classification.KNeighborsClassifier",
-)
-"""What a saved estimator may consist of besides what skops trusts: numpy arrays, plain values, scikit-learn's own."""
+ESTIMATOR = ".skops"
+"""Ends the names of estimators' files."""
 
 
 class Predictor(Protocol):
@@ -94,10 +90,16 @@ class TorchPredictor:
         return torch.sigmoid(predict_logits(self.model, streams)).double().cpu().numpy()
 
     def files(self) -> dict[str, bytes]:
-        """One safetensors file with heads, fusion and scalers."""
+        """One safetensors file with heads, fusion and scalers; one of skops for each estimator, called by its place."""
         from safetensors.torch import save
 
-        return {"model.safetensors": save(self.weights)}
+        return {"model.safetensors": save(self.weights), **self.estimators}
+
+    @property
+    def estimators(self) -> dict[str, bytes]:
+        """File name -> each of scikit-learn's estimators that stands in place of a head; most models have none."""
+        found = {name: module for name, module in self.model.named_modules() if isinstance(module, EstimatorHead)}
+        return {f"{name}{ESTIMATOR}": m.estimator.to_bytes() for name, m in found.items() if m.estimator is not None}
 
 
 @dataclass(frozen=True)
@@ -128,45 +130,10 @@ class EnsemblePredictor:
         """One safetensors file; a member's weights have its number in front."""
         from safetensors.torch import save
 
-        weights = [(f"{n}.{name}", w) for n, member in enumerate(self.members) for name, w in member.weights.items()]
-        return {"model.safetensors": save(dict(weights))}
-
-
-@dataclass(frozen=True)
-class EstimatorPredictor:
-    """A scikit-learn estimator on the joined streams, standardised."""
-
-    estimator: Any
-    inputs: ModelInputs
-    labels: int
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """What it reads."""
-        return self.inputs.streams
-
-    @property
-    def parameters(self) -> int:
-        """Numbers in the estimator's arrays: for kNN the training rows."""
-        return sum(value.size for value in vars(self.estimator).values() if isinstance(value, np.ndarray))
-
-    def stored(self, storage: Storage) -> EstimatorPredictor:
-        """Itself: an estimator is stored as it is."""
-        return self
-
-    def probabilities(self, streams: Streams) -> NDArray[np.float64]:
-        """Streams as the cache has them -> (rows, labels) probabilities."""
-        return label_scores(self.estimator, joined_features(self.inputs, streams), self.labels)
-
-    def files(self) -> dict[str, bytes]:
-        """skops for the estimator, safetensors for the scalers."""
-        import skops.io
-        from safetensors.torch import save
-
-        return {
-            "estimator.skops": skops.io.dumps(self.estimator),
-            "scalers.safetensors": save(self.inputs.state_dict()),
-        }
+        numbered = list(enumerate(self.members))
+        weights = {f"{n}.{name}": weight for n, member in numbered for name, weight in member.weights.items()}
+        estimators = {f"{n}.{name}": content for n, member in numbered for name, content in member.estimators.items()}
+        return {"model.safetensors": save(weights), **estimators}
 
 
 @dataclass(frozen=True)
@@ -226,17 +193,6 @@ class CalibratedPredictor(WrappedPredictor):
         return {**self.inner.files(), CALIBRATION: json.dumps(self.calibration.to_dict()).encode()}
 
 
-@torch.inference_mode()
-def joined_features(inputs: ModelInputs, streams: Streams) -> NDArray[np.float32]:
-    """(rows, total dim) float32: the first token of every stream, standardised, side by side."""
-    found = []
-    for start in range(0, len(streams), EVALUATION_ROWS):
-        part = streams.rows(slice(start, start + EVALUATION_ROWS))
-        scaled = inputs(part.values, part.present)
-        found.append(torch.cat([value[:, 0] for value in scaled.values()], dim=-1).cpu().numpy())
-    return np.concatenate(found)
-
-
 def load_predictor(
     files: Mapping[str, bytes], config: TrainConfig, dims: Mapping[str, int], labels: Sequence[str]
 ) -> Predictor:
@@ -257,28 +213,28 @@ def load_predictor(
 def _load(files: Mapping[str, bytes], config: TrainConfig, dims: Mapping[str, int], labels: int) -> Predictor:
     from safetensors.torch import load
 
-    if config.head.kind in BASELINES:
-        import skops.io
-
-        inputs = ModelInputs(dims, "zeros")
-        inputs.load_state_dict(load(files["scalers.safetensors"]))
-        estimator = skops.io.loads(files["estimator.skops"], trusted=list(TRUSTED_TYPES))
-        if type(estimator) is not type(BASELINES.build(config.head, 1)):
-            raise TypeError(f"{type(estimator).__name__} is no {config.head.kind}")
-        return EstimatorPredictor(estimator, inputs, labels)
     packed = load(files["model.safetensors"])
+    estimators = {name.removesuffix(ESTIMATOR): content for name, content in files.items() if name.endswith(ESTIMATOR)}
     if config.ensemble.kind == "none":
-        return _load_fusion(packed, config, dims, labels)
+        return _load_fusion(packed, estimators, config, dims, labels)
     members = []
     for n in range(config.ensemble.size):
         own = {name.removeprefix(f"{n}."): value for name, value in packed.items() if name.startswith(f"{n}.")}
-        members.append(_load_fusion(own, config, dims, labels))
+        fitted = {name.removeprefix(f"{n}."): value for name, value in estimators.items() if name.startswith(f"{n}.")}
+        members.append(_load_fusion(own, fitted, config, dims, labels))
     return EnsemblePredictor(tuple(members))
 
 
 def _load_fusion(
-    packed: Mapping[str, torch.Tensor], config: TrainConfig, dims: Mapping[str, int], labels: int
+    packed: Mapping[str, torch.Tensor],
+    estimators: Mapping[str, bytes],
+    config: TrainConfig,
+    dims: Mapping[str, int],
+    labels: int,
 ) -> TorchPredictor:
     model = build_model(config, dims, labels, seed=config.seed).eval()
     model.load_state_dict(unpack(packed))
+    for name, module in model.named_modules():
+        if isinstance(module, EstimatorHead):
+            module.estimator = load_estimator(estimators[name], module.choice)
     return TorchPredictor(model, None if config.storage == "float32" else packed)

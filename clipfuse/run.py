@@ -6,8 +6,8 @@
         config.toml          every setting
         environment.json     machine and library versions
         history.jsonl        one object an epoch
-        model/               model.json; model.safetensors, or estimator.skops and scalers.safetensors; calibration.json
-                             (a cross-validation without refit has no model)
+        model/               model.json; model.safetensors; NAME.skops for each estimator of scikit-learn's;
+                             calibration.json (a cross-validation without refit has no model)
         thresholds.json      one threshold a label
         predictions.h5       probabilities of every row of the split, with its role
         seen.json            ids of rows outside the split that the model was trained on, where there are such

@@ -16,17 +16,15 @@ from clipfuse.ensembles import check_ensemble
 from clipfuse.errors import ConfigError
 from clipfuse.finish import finish, refinish
 from clipfuse.fusions import SINGLE, STACKED
-from clipfuse.heads import HEADS
 from clipfuse.initial import check_unseen, initial_states
 from clipfuse.inputs import Progress, no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.leaks import find_leaks
 from clipfuse.machine import describe_machine, device_name
 from clipfuse.modality import input_word
-from clipfuse.models import check_models
+from clipfuse.models import check_models, heads_of
 from clipfuse.pseudo_labels import Unlabelled, read_unlabelled, train_in_rounds
 from clipfuse.recipes import recipe_kind
-from clipfuse.registry import did_you_mean
 from clipfuse.repeats import describe_repeats, repeat_entry, train_seeds
 from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import measure
@@ -174,26 +172,35 @@ def check_config(config: TrainConfig) -> None:
                 " calibration",
                 "Choose --stacking out-of-fold, or leave thresholds and calibration as they are",
             )
-    if config.head.kind in BASELINES:
-        BASELINES.settings(config.head)
-        if config.ensemble.kind != "none" or config.storage != "float32":
-            what = "ensemble" if config.ensemble.kind != "none" else "storage"
-            raise ConfigError(f"head {config.head.kind} is kept as scikit-learn made it", f"Leave out --{what}")
-        if config.fusion.kind not in JOINED:
+    estimators = {name: head.kind for name, head in heads_of(config).items() if head.kind in BASELINES}
+    if estimators:
+        _check_estimators(config, estimators)
+
+
+def _check_estimators(config: TrainConfig, estimators: Mapping[str, str]) -> None:
+    """Make sure that nothing is asked of scikit-learn's estimators that needs training in steps. ``estimators``: fusion
+    -> kind."""
+    fusion, head = next(iter(estimators.items()))
+    for name, kind in estimators.items():
+        if name not in JOINED:
             raise ConfigError(
-                f"head {config.head.kind} reads one array of features, fusion {config.fusion.kind} has parts",
-                "Choose --fusion image, text or concat",
+                f"head {kind} reads one array of features, fusion {name} has layers of its own",
+                f"Choose --fusion {', '.join(JOINED)}, or one that is stacked of these: {', '.join(STACKED)}",
             )
-        if (config.image.views or config.text.views) and not config.average_views:
-            raise ConfigError(
-                f"head {config.head.kind} draws no views: it is not trained by epochs",
-                "Leave the views out, or average over them: --average-views",
-            )
-    elif config.head.kind in HEADS:
-        HEADS.settings(config.head)
-    else:
-        known = [*HEADS, *BASELINES]
-        raise ConfigError(f"unknown head {config.head.kind!r}", did_you_mean(config.head.kind, known))
+    if config.fusion.kind in STACKED and config.stacking.method == "joint":
+        raise ConfigError(
+            f"head {head} is not trained in steps, so nothing can be trained jointly with it",
+            "Choose --stacking out-of-fold",
+        )
+    if config.ensemble.kind == "snapshots":
+        raise ConfigError(f"head {head} is not trained in steps: there are no snapshots", "Choose --ensemble seeds:5")
+    if config.storage != "float32" and fusion == config.fusion.kind:
+        raise ConfigError(f"head {head} is kept as scikit-learn made it", "Leave out --storage")
+    if (config.image.views or config.text.views) and not config.average_views:
+        raise ConfigError(
+            f"head {head} draws no views: it is not trained by epochs",
+            "Leave the views out, or average over them: --average-views",
+        )
 
 
 def kind_of(config: TrainConfig) -> str:

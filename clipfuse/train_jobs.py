@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from clipfuse.baselines import BASELINES, fit_estimator
 from clipfuse.ensembles import EnsembleMember, ensemble_members, with_cycles
 from clipfuse.inputs import Progress
-from clipfuse.model_inputs import ModelInputs
-from clipfuse.models import build_model, scaled_streams
-from clipfuse.predictor import EnsemblePredictor, EstimatorPredictor, Predictor, TorchPredictor, joined_features
+from clipfuse.models import build_model
+from clipfuse.predictor import EnsemblePredictor, Predictor, TorchPredictor
 from clipfuse.train_config import TrainConfig
 from clipfuse.training.fit import EpochRecord, OnEpoch
-from clipfuse.training.rows import Rows, in_memory
-from clipfuse.training.scaling import set_scalers, stream_moments
+from clipfuse.training.rows import Rows
 from clipfuse.training.snapshots import own_epochs, snapshot_name, train_snapshots
 from clipfuse.training.train_models import Fitted, Trainee, train_models
 from clipfuse.training.validation import predict_rows
@@ -71,8 +68,6 @@ def train_jobs(jobs: Sequence[Job], rows: Rows, progress: Progress) -> list[Trai
     Raises:
         TrainingError: no rows, or a training that diverged.
     """
-    if jobs[0].config.head.kind in BASELINES:
-        return [_fit_baseline(job.config, rows, job.roles["train"]) for job in jobs]
     import torch._dynamo  # noqa: F401  (the first optimiser would: seconds that are no training)
 
     started = time.perf_counter()
@@ -154,15 +149,3 @@ def _snapshots(trainee: Trainee, rows: Rows, on_epoch: OnEpoch) -> tuple[Predict
     found = train_snapshots(trainee, rows, on_epoch)
     fits = {f"{snapshot_name(n)}{name}": fit for n, (_, one) in enumerate(found) for name, fit in one.fits.items()}
     return EnsemblePredictor(tuple(TorchPredictor(model) for model, _ in found)), Fitted(fits)
-
-
-def _fit_baseline(config: TrainConfig, rows: Rows, train: torch.Tensor) -> Trained:
-    started = time.perf_counter()
-    streams = in_memory(rows, f"head {config.head.kind}").streams.rows(train)
-    targets = rows.targets[train].cpu().numpy() > 0.5
-    inputs = ModelInputs(rows.dims, "zeros", scaled_streams(config, rows.dims)).to(train.device)
-    set_scalers([inputs], stream_moments(rows, train))
-    estimator = BASELINES.build(config.head, len(targets))
-    fit_estimator(estimator, joined_features(inputs, streams), targets)
-    predictor = EstimatorPredictor(estimator, inputs, targets.shape[1])
-    return Trained(predictor, Fitted({}), [], time.perf_counter() - started)

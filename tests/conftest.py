@@ -172,7 +172,12 @@ def settings(_quick_intervals):
     """``settings(fusion, head="mlp", epochs=4, ...)`` -> TrainConfig of a small, quick model."""
     from clipfuse.train_config import TrainConfig
 
-    small = {"mlp": {"hidden": (16,)}, "chain": {"hidden": (16,)}, "binary-rnn": {"hidden": 8}, "knn": {"neighbors": 5}}
+    small = {
+        "mlp": {"hidden": (16,)},
+        "chain": {"hidden": (16,)},
+        "binary-rnn": {"hidden": 8},
+        "knn": {"n_neighbors": 5},
+    }
     small["label-query"] = {"width": 8, "heads": 2}
 
     def make(

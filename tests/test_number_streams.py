@@ -156,7 +156,7 @@ class TestPredicting:
             np.testing.assert_allclose(found.probabilities, of_dataset(run, data.dataset), atol=1e-5)
 
     def test_an_estimator(self, data, train):
-        run = train(config(head={"kind": "knn", "neighbors": 3}))
+        run = train(config(head={"kind": "knn", "n_neighbors": 3}))
         found = predict(run, data.dataset, cache=data.cache, options=OPTIONS)
         np.testing.assert_allclose(found.probabilities, of_dataset(run, data.dataset), atol=1e-5)
 

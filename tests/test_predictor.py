@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from clipfuse.baselines import BASELINES, fit_estimator
+from clipfuse.baselines import EstimatorHead
 from clipfuse.errors import RunError
-from clipfuse.model_inputs import ModelInputs
 from clipfuse.models import build_model
-from clipfuse.predictor import EstimatorPredictor, TorchPredictor, joined_features, load_predictor
+from clipfuse.predictor import TorchPredictor, load_predictor
 from clipfuse.streams import Streams
 from clipfuse.training.rows import RowsInMemory
 from clipfuse.training.scaling import set_scalers, stream_moments
@@ -29,34 +28,19 @@ def moments(found):
 
 def make(settings, kind):
     found = streams()
-    if kind == "knn":
-        config = settings("concat", "knn")
-        inputs = ModelInputs(DIMS, "zeros")
-        set_scalers([inputs], moments(found))
-        estimator = BASELINES.build(config.head, 30)
-        targets = np.random.default_rng(0).random((30, 2)) < 0.5
-        fit_estimator(estimator, joined_features(inputs, found), targets)
-        return config, EstimatorPredictor(estimator, inputs, 2)
-    config = settings(kind)
+    fusion, _, head = kind.partition(" of ")
+    config = settings(fusion, head or "mlp")
     model = build_model(config, DIMS, 2, seed=0)
     set_scalers([model], moments(found))
+    targets = np.random.default_rng(0).random((30, 2)) < 0.5
+    for module in model.modules():
+        if isinstance(module, EstimatorHead):
+            features = np.random.default_rng(1).normal(size=(30, module.dim)).astype(np.float32)
+            module.fit(features, targets, seed=0)
     return config, TorchPredictor(model)
 
 
-def test_joined_features_are_the_first_tokens_standardised(settings):
-    found = streams(tokens=3)
-    inputs = ModelInputs(DIMS, "zeros")
-    set_scalers([inputs], moments(found))
-    joined = joined_features(inputs, found)
-    assert joined.shape == (30, 8) and joined.dtype == np.float32
-    there = found.present["image"]
-    tokens = found.values["image"][there]
-    expected = (tokens[:, 0] - tokens.mean((0, 1))) / tokens.flatten(0, 1).std(0, correction=0)
-    np.testing.assert_allclose(joined[there.numpy(), :5], expected, rtol=1e-4, atol=1e-5)
-    assert not joined[~there.numpy(), :5].any()
-
-
-@pytest.mark.parametrize("kind", ["concat", "sum", "mixed", "average", "gated", "knn"])
+@pytest.mark.parametrize("kind", ["concat", "sum", "mixed", "average", "gated", "concat of knn", "sum of ridge"])
 def test_round_trip(settings, kind):
     config, predictor = make(settings, kind)
     found = predictor.probabilities(streams())
@@ -78,7 +62,7 @@ def test_streams_that_it_does_not_read_are_left_alone(settings):
 def test_numbers_that_were_trained(settings):
     _, predictor = make(settings, "concat")
     assert predictor.parameters == (8 * 16 + 16) + (16 * 2 + 2) + 8  # and what stands for absent inputs
-    _, knn = make(settings, "knn")
+    _, knn = make(settings, "concat of knn")
     assert knn.parameters >= 30 * 8
 
 
@@ -92,7 +76,7 @@ def test_numbers_that_were_trained(settings):
     ],
     ids=["missing", "empty", "cut short", "pickled"],
 )
-@pytest.mark.parametrize("kind", ["sum", "knn"])
+@pytest.mark.parametrize("kind", ["sum", "concat of knn"])
 def test_files_that_are_none(settings, kind, damage):
     config, predictor = make(settings, kind)
     with pytest.raises(RunError, match=r"model can't be loaded.*Train the run again"):

@@ -49,7 +49,7 @@ def test_what_is_written(trained):
         "thresholds.json",
     }
     knn = {path.name for path in (trained["knn"].path / "model").iterdir()}
-    assert knn == {"estimator.skops", "model.json", "scalers.safetensors"}
+    assert knn == {"fusion.head.skops", "model.json", "model.safetensors"}
     environment = json.loads((run.path / "environment.json").read_text())
     assert environment["device"] == "cpu" and environment["libraries"]["torch"]
     assert run.model_bytes == sum(path.stat().st_size for path in (run.path / "model").iterdir())
@@ -211,7 +211,8 @@ def test_an_estimator_of_a_foreign_type_is_refused(copied):
         (Evil(), "Untrusted types"),
         (LogisticRegression().fit([[0.0], [1.0]], [0, 1]), "LogisticRegression is no knn"),
     ):
-        changed = replace_file(run, "model/estimator.skops", skops.io.dumps(foreign))
+        content = {"pipeline": foreign, "constant": np.zeros(4)}
+        changed = replace_file(run, "model/fusion.head.skops", skops.io.dumps(content))
         with pytest.raises(RunError, match=f"model can't be loaded .*{why}"):
             changed.predictor()
 
@@ -230,7 +231,7 @@ def test_nothing_is_unpickled(copied, monkeypatch):
         run.predictor()
         run.predictions()
     pickled = b"cos\nmkdir\n(S'st6-pickled'\ntR."
-    for kind, name in (("knn", "estimator.skops"), ("sum", "model.safetensors")):
+    for kind, name in (("knn", "fusion.head.skops"), ("sum", "model.safetensors")):
         (path,) = (path for path in list_runs(run.path.parent) if kind in path.name)
         with pytest.raises(RunError, match=r"can't be loaded"):
             replace_file(open_run(path), f"model/{name}", pickled).predictor()

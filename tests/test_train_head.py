@@ -13,6 +13,7 @@ from clipfuse.heads import HEADS
 from clipfuse.metrics import evaluate
 from clipfuse.model_inputs import ModelInputs
 from clipfuse.run import open_run
+from clipfuse.settings import updated
 from clipfuse.train_head import train_head
 from clipfuse.training import train_models as train_models_module
 
@@ -28,21 +29,13 @@ def train(toy, config, runs, split=None, **options):
 
 
 def model_files(run):
-    """File name -> content. skops writes the time of day: of an estimator its arrays."""
-    files = {path.name: path.read_bytes() for path in (run.path / "model").iterdir()}
-    if files.pop("estimator.skops", None) is not None:
-        arrays = vars(run.predictor().estimator)
-        files |= {name: value.tobytes() for name, value in arrays.items() if isinstance(value, np.ndarray)}
-    return files
+    """File name -> content."""
+    return {path.name: path.read_bytes() for path in (run.path / "model").iterdir()}
 
 
 def inputs_of(predictor):
     """What standardises the streams."""
-    return (
-        [predictor.inputs]
-        if hasattr(predictor, "inputs")
-        else [part for part in predictor.model.modules() if isinstance(part, ModelInputs)]
-    )
+    return [part for part in predictor.model.modules() if isinstance(part, ModelInputs)]
 
 
 def reopened(run):
@@ -179,13 +172,13 @@ def test_refit_keeps_the_scores_and_trains_on_every_row(toy, settings, tmp_path,
 
 
 def test_refit_takes_the_epochs_that_validation_chose(toy, settings, tmp_path, monkeypatch):
-    fitted, original = [], train_models_module.fit
+    fitted, original = [], train_models_module.fit_members
 
     def watched(members, rows, on_epoch):
         fitted.extend((len(one.train), one.validation is not None, one.config.epochs) for one in members)
         return original(members, rows, on_epoch)
 
-    monkeypatch.setattr(train_models_module, "fit", watched)
+    monkeypatch.setattr(train_models_module, "fit_members", watched)
     wild = {"schedule": "constant", "learning_rate": 0.1}
     run = train(toy, settings("concat", epochs=20, fit=wild, refit="all"), tmp_path)
     best = run.metrics["best_epochs"]["concat"]
@@ -300,13 +293,57 @@ def test_an_estimator_reads_features_as_they_are_where_that_is_asked_for(toy, se
     np.testing.assert_allclose(reopened(run), run.predictions().probabilities, atol=1e-6)
 
 
+@pytest.mark.parametrize("stacking", ["out-of-fold", "in-sample", "validation"])
+def test_estimators_are_stacked_like_heads(toy, settings, tmp_path, stacking):
+    run = train(toy, settings("sum", "ridge", stacking={"method": stacking}), tmp_path)
+    assert {path.name for path in (run.path / "model").glob("*.skops")} == {
+        "models.image.fusion.head.skops",
+        "models.text.fusion.head.skops",
+    }
+    kept = run.predictions()
+    np.testing.assert_allclose(reopened(run), kept.probabilities, atol=1e-6)
+    assert run.metrics["scores"]["test"]["scores"]["micro_f1"] > 0.7
+    assert set(run.metrics["modalities"]) == {"image only", "text only", "both"}
+    assert kept.parts == (("image", "text") if stacking == "out-of-fold" else ())
+    if kept.parts:
+        rows = kept.of_role("train")
+        seen = kept.out_of_fold[rows]
+        assert np.isfinite(seen).all() and not np.array_equal(seen[:, 0] > 0.5, kept.targets[rows])
+
+
+def test_an_estimator_beside_a_head(toy, settings, tmp_path):
+    config = updated(settings("sum"), parts={"text": {"head": {"kind": "random-forest", "n_estimators": 10}}})
+    run = train(toy, config, tmp_path)
+    assert [path.name for path in (run.path / "model").glob("*.skops")] == ["models.text.fusion.head.skops"]
+    assert run.metrics["best_epochs"]["image"] > 0 and run.metrics["best_epochs"]["text"] == 0
+    np.testing.assert_allclose(reopened(run), run.predictions().probabilities, atol=1e-6)
+
+
+def test_seeds_of_an_estimator_are_averaged(toy, settings, tmp_path):
+    config = updated(settings("concat", "extra-trees", head_settings={"n_estimators": 5}), refit="all")
+    run = train(toy, updated(config, ensemble={"kind": "seeds", "size": 2}), tmp_path)
+    files = [path.read_bytes() for path in sorted((run.path / "model").glob("*.skops"))]
+    assert len(files) == 2 and files[0] != files[1]
+    assert run.predictor().parameters > 0
+
+
 class TestRefusals:
     """Nothing of a run stays where training can't begin or end."""
 
-    @pytest.mark.parametrize("fusion", ["sum", "mixed"])
-    def test_an_estimator_takes_no_parts(self, toy, settings, tmp_path, fusion):
-        with pytest.raises(ConfigError, match=rf"head knn reads one array.*fusion {fusion} has parts.*concat"):
-            train(toy, settings(fusion, "knn"), tmp_path / "runs")
+    @pytest.mark.parametrize(
+        ("fusion", "changes", "words"),
+        [
+            ("gated", {}, "head knn reads one array of features, fusion gated has layers"),
+            ("sum", {"stacking": {"method": "joint"}}, "head knn is not trained in steps, so nothing .* jointly"),
+            ("concat", {"ensemble": {"kind": "snapshots", "size": 2}}, "there are no snapshots"),
+            ("concat", {"storage": "int8"}, "head knn is kept as scikit-learn made it"),
+            ("sum", {"fusion": {"kind": "sum", "parts": ["image", "gated"]}}, "fusion gated has layers"),
+        ],
+    )
+    def test_an_estimator_is_not_trained_in_steps(self, toy, settings, tmp_path, fusion, changes, words):
+        config = updated(settings(fusion, "knn"), **changes)
+        with pytest.raises(ConfigError, match=words):
+            train(toy, config, tmp_path / "runs")
         assert not (tmp_path / "runs").exists()
 
     def test_unknown_names(self, toy, settings, tmp_path):

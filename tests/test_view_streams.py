@@ -216,7 +216,7 @@ class TestRows:
 class TestAveraging:
     @pytest.mark.parametrize("head", ["linear", "knn"])
     def test_probabilities_are_the_mean_over_the_views(self, data, train, head):
-        settings = {"kind": head, **({"neighbors": 3} if head == "knn" else {})}
+        settings = {"kind": head, **({"n_neighbors": 3} if head == "knn" else {})}
         run = train(small(**EVERYTHING, average_views=True, head=settings))
         rows = load_rows(select_streams(data.cache, run.config), data.samples, data.split, "cpu")
         streams, predictor = rows.rows.streams, run.predictor()

@@ -39,7 +39,12 @@ def train_head(
     ] = None,
     head: Annotated[
         str | None,
-        _model("linear, mlp, gmlp, binary-rnn, chain, label-query, zero-shot (CLIP); knn, untrained.", "mlp"),
+        _model(
+            "linear, mlp, gmlp, binary-rnn, chain, label-query, zero-shot (CLIP). scikit-learn's: knn, svc, linear-svc,"
+            " logistic, ridge, random-forest, extra-trees, decision-tree, bagging, boosting, multinomial-nb,"
+            " complement-nb, label-powerset-svc, classifier-chain.",
+            "mlp",
+        ),
     ] = None,
     recipe: Annotated[
         str | None, _model("A report's system with its settings (see clipfuse recipes); other options win over it.")
@@ -186,7 +191,7 @@ def train_head(
             "hidden": parse_sizes(hidden),
             "dropout": dropout,
             "activation": activation,
-            "neighbors": neighbors,
+            "n_neighbors": neighbors,
         },
         "stacking": {"method": stacking, "folds": folds},
         "ensemble": parse_ensemble(ensemble),

@@ -1,31 +1,18 @@
-"""scikit-learn estimators behind the interface that the heads have. Adding one is one entry here."""
+"""scikit-learn's estimators behind the interface that the heads have."""
 
 from __future__ import annotations
 
-from typing import Any
+from clipfuse.baselines.estimator import Estimator, check_baseline, fit_estimator, label_scores, load_estimator
+from clipfuse.baselines.head import EstimatorHead
+from clipfuse.baselines.kinds import BASELINES, Baseline
 
-from pydantic import PositiveInt
-
-from clipfuse.baselines.scores import fit_estimator, label_scores
-from clipfuse.kinds import Kinds
-from clipfuse.settings import Settings
-
-__all__ = ["BASELINES", "KnnSettings", "fit_estimator", "label_scores"]
-
-BASELINES: Kinds[Any] = Kinds("baseline")
-"""Makers: (training rows, settings) -> an unfitted multi-label estimator."""
-
-
-class KnnSettings(Settings):
-    """How many of the nearest rows are asked."""
-
-    neighbors: PositiveInt = 15
-
-
-@BASELINES.register("knn", KnnSettings)
-def _knn(rows: int, settings: KnnSettings) -> Any:
-    """The share of the nearest rows (by cosine, weighted by closeness) that have a label."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    neighbors = min(settings.neighbors, rows)
-    return KNeighborsClassifier(neighbors, weights="distance", metric="cosine", algorithm="brute")
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "Estimator",
+    "EstimatorHead",
+    "check_baseline",
+    "fit_estimator",
+    "label_scores",
+    "load_estimator",
+]

@@ -26,8 +26,12 @@ class JoinedFusion(nn.Module):
 
     def forward(self, values: Values, present: Values) -> torch.Tensor:
         """{stream: (batch, tokens, dim)}, {stream: (batch,) bool} -> (batch, labels) logits."""
-        logits: torch.Tensor = self.head(join([values[name] for name in self.streams]))
+        logits: torch.Tensor = self.head(self.features(values))
         return logits
+
+    def features(self, values: Values) -> torch.Tensor:
+        """{stream: (batch, tokens, dim)} -> (batch, tokens, sum of dims): what the head reads."""
+        return join([values[name] for name in self.streams])
 
 
 def join(features: Sequence[torch.Tensor]) -> torch.Tensor:

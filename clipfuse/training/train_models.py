@@ -17,7 +17,8 @@ from clipfuse.scaler import Moments
 from clipfuse.stream_model import StreamModel
 from clipfuse.train_config import FitConfig, TrainConfig
 from clipfuse.training.biases import start_biases
-from clipfuse.training.fit import FitResult, Member, OnEpoch, fit
+from clipfuse.training.estimators import fit_members
+from clipfuse.training.fit import FitResult, Member, OnEpoch
 from clipfuse.training.rows import Rows, fold_rows
 from clipfuse.training.scaling import set_scalers, stream_moments
 from clipfuse.training.stacking import (
@@ -121,7 +122,7 @@ def fit_parts(trainees: Sequence[Trainee], rows: Rows, on_epoch: OnEpoch) -> lis
                 if trainee.config.bias == "log-odds":
                     start_biases(member.model, rows.targets[member.train])
                 start_zero_shot(member.model, rows, member.train)
-    results = iter(fit(list(chain.from_iterable(everything)), rows, on_epoch))
+    results = iter(fit_members(list(chain.from_iterable(everything)), rows, on_epoch))
     return [
         FittedParts(trainee, own, others, [next(results) for _ in members])
         for trainee, own, others, members in zip(trainees, parts, learners, everything, strict=True)

@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 
-from clipfuse.baselines import BASELINES
 from clipfuse.data.split import Role, Split
 from clipfuse.errors import ConfigError, TrainingError
 from clipfuse.fusions import STACKED, StackedFusion
-from clipfuse.inputs import no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.metrics import METRICS, evaluate
 from clipfuse.model_inputs import JointModel
@@ -23,7 +21,6 @@ from clipfuse.models import build_model, count_parameters
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.stream_tables import StreamTables
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import train
 from clipfuse.training.members import can_be_together
 from clipfuse.training.train_models import Fitted, Trainee, train_models
 from clipfuse.training.validation import predict_rows
@@ -133,8 +130,6 @@ class TuneRows:
         ]
 
     def _most_together(self, config: TrainConfig) -> int:
-        if config.head.kind in BASELINES:
-            return 1
         model = self.fresh_model(config)
         parts = list(model.parts.values()) if isinstance(model, StackedFusion) else [model]
         if not any(can_be_together(part) for part in parts):
@@ -181,7 +176,7 @@ def train_batch(batch: Sequence[Training], rows: TuneRows) -> list[Result]:
     rows.of(batch[0].config)  # reading them is no training either
     started = time.perf_counter()
     try:
-        scored = [_train_baseline(batch[0], rows)] if _is_baseline(batch[0]) else _train(batch, rows)
+        scored = _train(batch, rows)
     except TrainingError as error:
         if len(batch) > 1:
             return [result for one in batch for result in train_batch([one], rows)]
@@ -224,17 +219,6 @@ def _train(batch: Sequence[Training], rows: TuneRows) -> list[_Scored]:
         )
         for model, one in zip(models, fitted, strict=True)
     ]
-
-
-def _train_baseline(one: Training, rows: TuneRows) -> _Scored:
-    own = rows.of(one.config)
-    trained = train(one.config, own, own.index, no_progress)
-    found = own.ask(trained.predictor, own.index["validation"])
-    return _scored(torch.from_numpy(found), own, trained.predictor.parameters, trained.fitted)
-
-
-def _is_baseline(one: Training) -> bool:
-    return one.config.head.kind in BASELINES
 
 
 def _scored(probabilities: torch.Tensor, own: LabelledRows, parameters: int, fitted: Fitted) -> _Scored:

@@ -141,7 +141,7 @@ class TestSettings:
         [
             (["--fusion", "summ"], ["unknown fusion 'summ'", "'sum'"]),
             (["--head", "mpl"], ["unknown head 'mpl'", "'mlp'"]),
-            (["--head", "knn", "--fusion", "sum"], ["knn", "--fusion image, text or concat"]),
+            (["--head", "knn", "--fusion", "gated"], ["knn", "--fusion image, text, numbers, concat"]),
             (["--hidden", "12,x"], ["--hidden is '12,x'", "1024,512"]),
             (["--hidden", "-3"], ["hidden", "-3", "greater than 0"]),
             (["--epochs", "0"], ["train.fit.epochs is 0"]),

@@ -129,12 +129,14 @@ def test_an_interrupted_training_leaves_no_run(project, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    monkeypatch.setattr(train_models, "fit", interrupt)
+    monkeypatch.setattr(train_models, "fit_members", interrupt)
     before = project.files()
     result = project.attempt("train-head", "--fusion", "image")
     assert result.exit_code == 130
     assert result.stderr == "clipfuse: interrupted; what is complete is kept\n"
     assert project.files() == before
-    monkeypatch.setattr(train_models, "fit", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(10))
+    monkeypatch.setattr(
+        train_models, "fit_members", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(10)
+    )
     assert project.attempt("train-head", "--fusion", "image").exit_code == 143
     assert project.files() == before

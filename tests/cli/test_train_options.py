@@ -88,7 +88,7 @@ def test_defaults_in_the_help_are_the_defaults(options):
     assert options["hidden"].show_default == ",".join(map(str, mlp.hidden))
     assert options["dropout"].show_default == f"{mlp.dropout} for mlp"
     assert options["activation"].show_default == mlp.activation
-    assert options["neighbors"].show_default == str(BASELINES.settings(Choice(kind="knn")).neighbors)
+    assert options["neighbors"].show_default == str(BASELINES.get("knn").make().n_neighbors)
     found = [options[name].show_default for name in ("split", "validation", "test", "split_seed")]
     assert found == [split.method, str(split.validation), str(split.test), str(split.seed)]
 
@@ -101,7 +101,7 @@ def test_defaults_in_the_help_are_the_defaults(options):
         (["--activation", "relu"], {"head": {"kind": "mlp", "activation": "relu"}}),
         (
             ["--head", "knn", "--neighbors", "4", "--fusion", "text"],
-            {"head": {"kind": "knn", "neighbors": 4}, "fusion": {"kind": "text"}},
+            {"head": {"kind": "knn", "n_neighbors": 4}, "fusion": {"kind": "text"}},
         ),
         (["--head", "knn"], {"head": {"kind": "knn"}, "fusion": {"kind": "concat"}}),
         (["--loss", "focal"], {"fit": {"loss": {"kind": "focal"}}}),

@@ -58,13 +58,13 @@ def train(settings):
 @pytest.fixture
 def watched(monkeypatch):
     """What every fit was asked for: (members, rows), members with the weights that they started from."""
-    calls, original = [], module.fit
+    calls, original = [], module.fit_members
 
     def watch(members, rows, on_epoch):
         calls.append(([replace(one, model=copy.deepcopy(one.model)) for one in members], rows))
         return original(members, rows, on_epoch)
 
-    monkeypatch.setattr(module, "fit", watch)
+    monkeypatch.setattr(module, "fit_members", watch)
     monkeypatch.setattr(stacking_module, "fit", watch)
     return calls
 
