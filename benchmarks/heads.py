@@ -11,8 +11,8 @@ from typing import Any
 from common import add_cache_options, chosen_streams, open_cache, parser, report
 
 from clipfuse.bench import bench_row
+from clipfuse.compare import paired
 from clipfuse.config import SplitConfig
-from clipfuse.evaluation import paired
 from clipfuse.run import Run
 from clipfuse.splits import find_split
 from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig

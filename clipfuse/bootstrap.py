@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -130,6 +131,40 @@ def paired_difference(
     values = np.concatenate([a(weights)[metric] - b(weights)[metric] for weights in blocks])
     low, high = np.nanquantile(values, _LEVELS)
     return Difference(observed, float(np.nanmean(values)), float(low), float(high))
+
+
+def label_differences(
+    chosen_a: NDArray[np.bool_],
+    chosen_b: NDArray[np.bool_],
+    targets: NDArray[np.bool_],
+    *,
+    replicates: int = 1000,
+    seed: int,
+) -> list[Difference]:
+    """The F1 of each label, model a minus model b, both on the same drawn rows in each replicate.
+
+    Args:
+        chosen_a, chosen_b: (rows, labels) what either model chooses.
+        targets: (rows, labels).
+        replicates: how many times rows are drawn.
+        seed: the same seed gives the same intervals, and the draws of :func:`paired_difference`.
+    """
+    columns = [
+        ((chosen & targets).astype(np.float64).T, (chosen.astype(np.float64) + targets).T)
+        for chosen in (chosen_a, chosen_b)
+    ]
+
+    def differences(weights: NDArray[Any]) -> NDArray[np.float64]:
+        first, second = (ratio(2 * (hits @ weights), cells @ weights) for hits, cells in columns)
+        return np.asarray(first - second)
+
+    observed = differences(np.ones((len(targets), 1)))[:, 0]
+    draws = np.concatenate(
+        [differences(weights.astype(np.float64)) for weights in _weight_blocks(len(targets), replicates, seed)], axis=1
+    )
+    lows, highs = np.quantile(draws, _LEVELS, axis=1)
+    each = zip(observed, draws.mean(1), lows, highs, strict=True)
+    return [Difference(*map(float, values)) for values in each]
 
 
 def draw_weights(rows: int, replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfuse.bootstrap import Difference, bootstrap_intervals, paired_difference
+from clipfuse.bootstrap import bootstrap_intervals, paired_difference
 from clipfuse.calibration import calibration_error, label_calibration_errors, log_loss
 from clipfuse.choose import EmptyRows
-from clipfuse.errors import RunError
 from clipfuse.metrics import F1Name, evaluate
-from clipfuse.run import Run
 from clipfuse.trivial import THRESHOLD, TrivialRow
 
 REPLICATES = 1000
@@ -114,31 +112,3 @@ def score_calibration(probabilities: NDArray[np.floating[Any]], targets: NDArray
         "label_error": float(label_calibration_errors(probabilities, targets).mean()),
         "log_loss": log_loss(probabilities, targets),
     }
-
-
-def paired(first: Run, second: Run) -> Difference:
-    """Micro-F1 on the test rows, first run minus second, with a 95% interval by a paired bootstrap.
-
-    Raises:
-        RunError: the runs were scored on different rows.
-    """
-    for run in (first, second):
-        if run.metrics["split"]["method"] == "cross-validation" and run.config.thresholds != "fixed":
-            raise RunError(f"{run.name} is a cross-validation with thresholds of each fold", "Compare means instead")
-    rows = [(run.metrics["split"]["digest"], run.metrics["truth"]) for run in (first, second)]
-    if rows[0] != rows[1]:
-        raise RunError(f"{first.name} and {second.name} were scored on different rows", "Compare runs of one split")
-    ours, theirs = first.predictions(), second.predictions()
-    test = ours.of_role("test")
-    place = {name: row for row, name in enumerate(theirs.ids)}
-    same = [place[ours.ids[row]] for row in test]
-    return paired_difference(
-        ours.probabilities[test],
-        first.thresholds(),
-        theirs.probabilities[same],
-        second.thresholds(),
-        ours.targets[test],
-        replicates=REPLICATES,
-        seed=SEED,
-        empty_rows=(first.config.empty_rows, second.config.empty_rows),
-    )

@@ -5,8 +5,8 @@ from dataclasses import asdict
 import pytest
 
 from clipfuse.bench import bench, bench_row
+from clipfuse.compare import paired
 from clipfuse.errors import RunError
-from clipfuse.evaluation import paired
 from clipfuse.train_head import train_head
 
 

@@ -7,10 +7,10 @@ import pytest
 from stage_two import same_predictions, small
 
 from clipfuse.bench import bench
+from clipfuse.compare import paired
 from clipfuse.config import SplitConfig
 from clipfuse.cross_validate import cross_validate
 from clipfuse.errors import ConfigError, RunError
-from clipfuse.evaluation import paired
 from clipfuse.metrics import evaluate
 from clipfuse.repeats import describe_repeats, mean_scores, repeat_config
 from clipfuse.run import open_run

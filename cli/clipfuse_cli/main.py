@@ -15,7 +15,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from clipfuse_cli import bench, cache, demo, encoders, evaluate, extract, init, predict, recipes, train_head, tune
+from clipfuse_cli import (
+    bench,
+    cache,
+    compare,
+    demo,
+    encoders,
+    evaluate,
+    extract,
+    init,
+    predict,
+    recipes,
+    train_head,
+    tune,
+)
 
 
 class _Terminated(BaseException):
@@ -102,6 +115,7 @@ app.command("extract", rich_help_panel=_DATA)(extract.extract)
 app.command("train-head", rich_help_panel=_MODELS)(train_head.train_head)
 app.command("tune", rich_help_panel=_MODELS)(tune.tune)
 app.command("bench", rich_help_panel=_MODELS)(bench.bench)
+app.command("compare", rich_help_panel=_MODELS)(compare.compare)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)

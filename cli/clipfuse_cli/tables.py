@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clipfuse.bench import BenchGroup, BenchRow
     from clipfuse.run import Run
 
-_SCORES = {
+SCORES = {
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
     "samples_f1": "samples-F1",
@@ -85,15 +85,15 @@ def show_scores(
     """Trivial rows, then models; each is a name with ``scores`` and ``intervals``."""
     console = output()
     wide = console.width >= _WIDE
-    shown = tuple(_SCORES) if wide else ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
+    shown = tuple(SCORES) if wide else ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
     intervals = _WITH_INTERVAL if wide else _WITH_INTERVAL[:1]
-    grid = _grid("model", *(_SCORES[name] for name in shown))
+    grid = new_grid("model", *(SCORES[name] for name in shown))
     for row in trivial:
-        grid.add_row(_plain(row["name"]), *_cells(row, set(), shown, intervals), style="dim")
+        grid.add_row(plain(row["name"]), *_cells(row, set(), shown, intervals), style="dim")
     grid.add_section()
     best = _best([scores for _, scores in models])
     for name, scores in models:
-        grid.add_row(_plain(name), *_cells(scores, best, shown, intervals))
+        grid.add_row(plain(name), *_cells(scores, best, shown, intervals))
     console.print(title, markup=False)
     console.print(grid)
 
@@ -134,21 +134,19 @@ def show_storage(metrics: Mapping[str, Any]) -> None:
 def _show_few(first: str, rows: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """A small table: name, scores, intervals."""
     shown = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
-    grid = _grid(first, *(_SCORES[name] for name in shown))
+    grid = new_grid(first, *(SCORES[name] for name in shown))
     for name, scores, intervals in rows:
-        grid.add_row(
-            _plain(name), *_cells({"scores": scores, "intervals": intervals}, set(), shown, _WITH_INTERVAL[:1])
-        )
+        grid.add_row(plain(name), *_cells({"scores": scores, "intervals": intervals}, set(), shown, _WITH_INTERVAL[:1]))
     output().print(grid)
 
 
 def show_labels(labels: Sequence[Mapping[str, Any]]) -> None:
     """Precision, recall, F1, AP and support of each label."""
-    grid = _grid("label", "precision", "recall", "F1", "AP", "support")
+    grid = new_grid("label", "precision", "recall", "F1", "AP", "support")
     for label in labels:
         ap = label["average_precision"]
         values = [f"{label[key]:.3f}" for key in ("precision", "recall", "f1")]
-        grid.add_row(_plain(label["name"]), *values, "–" if ap is None else f"{ap:.3f}", f"{label['support']:,}")
+        grid.add_row(plain(label["name"]), *values, "–" if ap is None else f"{ap:.3f}", f"{label['support']:,}")
     output().print(grid)
 
 
@@ -164,20 +162,20 @@ def show_bench(group: BenchGroup) -> None:
     wide = console.width >= _WIDE
     shown = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
     intervals = _WITH_INTERVAL if wide else _WITH_INTERVAL[:1]
-    grid = _grid("run", *(_SCORES[name] for name in shown), *(_COSTS if wide else ()))
+    grid = new_grid("run", *(SCORES[name] for name in shown), *(_COSTS if wide else ()))
     for row in group.trivial:
         cells = _cells(row, set(), shown, intervals)
-        grid.add_row(_plain(row["name"]), *cells, *(["–"] * len(_COSTS) if wide else ()), style="dim")
+        grid.add_row(plain(row["name"]), *cells, *(["–"] * len(_COSTS) if wide else ()), style="dim")
     grid.add_section()
     best = _best([{"scores": run.scores} for run in group.runs])
     for run in group.runs:
         cells = _cells(_model(run), best, shown, intervals)
-        grid.add_row(_plain(_called(run.name, run)), *cells, *(_costs(run) if wide else ()))
+        grid.add_row(plain(_called(run.name, run)), *cells, *(_costs(run) if wide else ()))
     console.print(grid)
     if not wide:
-        costs = _grid("run", *_COSTS)
+        costs = new_grid("run", *_COSTS)
         for run in group.runs:
-            costs.add_row(_plain(run.name), *_costs(run))
+            costs.add_row(plain(run.name), *_costs(run))
         console.print(costs)
     if group.runs:
         print(verdict(group.trivial, group.runs[0]))
@@ -202,7 +200,8 @@ def _costs(run: BenchRow) -> list[str]:
     ]
 
 
-def _grid(first: str, *columns: str) -> Table:
+def new_grid(first: str, *columns: str) -> Table:
+    """A table with a column of names and columns of numbers."""
     from rich import box
     from rich.table import Table
 
@@ -213,7 +212,8 @@ def _grid(first: str, *columns: str) -> Table:
     return grid
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
+    """Text in which brackets are brackets."""
     from rich.text import Text
 
     return Text(text)
@@ -224,7 +224,7 @@ def _best(models: Sequence[Mapping[str, Any]]) -> set[tuple[str, float]]:
     if len(models) < 2:
         return set()
     found = set()
-    for metric in _SCORES:
+    for metric in SCORES:
         values = [model["scores"][metric] for model in models if model["scores"][metric] is not None]
         if values:
             found.add((metric, max(values)))

@@ -43,28 +43,28 @@ def _svc() -> Any:
     """A support vector machine with a Gaussian kernel."""
     from sklearn.svm import SVC
 
-    return SVC(cache_size=500)
+    return SVC(C=3.0, cache_size=500)
 
 
 def _linear_svc() -> Any:
     """A linear support vector machine."""
     from sklearn.svm import LinearSVC
 
-    return LinearSVC(C=0.01, dual="auto", max_iter=3000)
+    return LinearSVC(C=0.001, dual=True, max_iter=3000)
 
 
 def _logistic() -> Any:
     """Logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=0.01, max_iter=300)
+    return LogisticRegression(C=0.003, max_iter=300)
 
 
 def _ridge() -> Any:
     """Least squares to +1 and -1."""
     from sklearn.linear_model import RidgeClassifier
 
-    return RidgeClassifier(alpha=300.0)
+    return RidgeClassifier(alpha=1000.0)
 
 
 def _random_forest() -> Any:
