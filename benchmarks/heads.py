@@ -25,7 +25,7 @@ MODELS = (*(("mlp", fusion) for fusion in FUSIONS), ("knn", "concat"))
 def main() -> None:
     options = parser(__doc__ or "")
     add_cache_options(options)
-    options.add_argument("--thresholds", default="fixed", choices=("fixed", "common", "per-label"))
+    options.add_argument("--thresholds", default="fixed", choices=("fixed", "expected", "common", "per-label"))
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--device", default="cpu")
     chosen = options.parse_args()

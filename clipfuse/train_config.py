@@ -194,7 +194,8 @@ class TrainConfig(Settings):
         scale: whether features are standardised on the training rows; numbers always are.
         absent: what stands for an input that a row does not have: a learned vector, or zeros (the training mean).
         average_views: probabilities are the mean over the inputs as they are and all their views.
-        thresholds: 0.5, or tuned on validation: one, or one a label.
+        thresholds: 0.5, or by validation: the one of the highest expected micro-F1 if probabilities are right, the one
+            that scores best, or one a label.
         empty_rows: what becomes of a row with no label above its threshold: nothing, or it gets its most probable one.
         calibration: of the probabilities, on validation: none, one temperature, or Platt's two numbers a label.
         ensemble: whether several models are averaged.
@@ -219,7 +220,7 @@ class TrainConfig(Settings):
     scale: bool = True
     absent: Literal["learned", "zeros"] = "learned"
     average_views: bool = False
-    thresholds: Literal["fixed", "common", "per-label"] = "fixed"
+    thresholds: Literal["fixed", "expected", "common", "per-label"] = "fixed"
     empty_rows: Literal["nothing", "most-probable"] = "nothing"
     calibration: Literal["none", "temperature", "platt"] = "none"
     ensemble: EnsembleConfig = EnsembleConfig()

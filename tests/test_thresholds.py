@@ -137,3 +137,53 @@ def test_unknown_names_are_refused():
         tune_thresholds([[0.5]], [[True]], mode="none")
     with pytest.raises(ValueError, match="metric"):
         tune_thresholds([[0.5]], [[True]], mode="common", metric="f1")
+
+
+class TestExpected:
+    """The threshold of the highest expected micro-F1 if probabilities are right."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(table=tables())
+    def test_is_that_of_brute_force_over_expected_counts(self, table):
+        probabilities, targets = table
+        assume(probabilities.any())
+        found = tune_thresholds(probabilities, targets, mode="expected")
+        assert found.shape == (targets.shape[1],) and len(set(found)) == 1 and 0 < found[0] < 1
+
+        def expected(cut):
+            chosen = probabilities >= cut
+            return 2 * probabilities[chosen].sum() / (chosen.sum() + probabilities.sum())
+
+        values = np.unique(np.concatenate([[0.0, 1.0], probabilities.ravel()]))
+        best = max(expected(cut) for cut in (values[1:] + values[:-1]) / 2 if 0 < cut < 1)
+        assert expected(found[0]) == pytest.approx(best, abs=1e-9)
+
+    def test_looks_at_no_targets(self):
+        rng = np.random.default_rng(0)
+        probabilities = rng.random((30, 4))
+        found = {tune_thresholds(probabilities, rng.random((30, 4)) < 0.5, mode="expected")[0] for _ in range(3)}
+        assert len(found) == 1
+
+    def test_is_half_of_the_f1_that_it_gets(self):
+        """Lipton et al., theorem 1, with very many cells."""
+        probabilities = np.random.default_rng(0).beta(0.3, 1.2, size=(20_000, 5))
+        cut = tune_thresholds(probabilities, probabilities > 0.5, mode="expected")[0]
+        chosen = probabilities >= cut
+        f1 = 2 * probabilities[chosen].sum() / (chosen.sum() + probabilities.sum())
+        assert cut == pytest.approx(f1 / 2, abs=1e-3)
+
+    def test_of_nothing_is_one_half(self):
+        assert tune_thresholds(np.zeros((3, 2)), np.ones((3, 2), bool), mode="expected").tolist() == [0.5, 0.5]
+
+    def test_loses_less_than_the_best_cut_where_rows_are_few(self):
+        """Calibrated probabilities, 25 rows to choose by: what is lost on other rows."""
+        rng = np.random.default_rng(1)
+        probabilities = rng.beta(0.3, 1.2, size=(4000, 5))
+        targets = rng.random((4000, 5)) < probabilities
+        lost = {mode: [] for mode in ("expected", "common")}
+        for start in range(0, 2000, 25):
+            some = slice(start, start + 25)
+            for mode, values in lost.items():
+                cut = tune_thresholds(probabilities[some], targets[some], mode=mode)
+                values.append(score(probabilities[2000:], targets[2000:], cut))
+        assert np.mean(lost["expected"]) > np.mean(lost["common"]) + 0.005

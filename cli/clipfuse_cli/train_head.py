@@ -132,7 +132,8 @@ def train_head(
     ] = False,
     test_table: o.TestTable = None,
     thresholds: Annotated[
-        str | None, _choosing("fixed (0.5), or tuned on validation: common or per-label.", "fixed")
+        str | None,
+        _choosing("fixed (0.5), or by validation: expected (steady on few rows), common or per-label.", "fixed"),
     ] = None,
     empty_rows: Annotated[
         str | None, _choosing("A row with no label above its threshold gets nothing, or most-probable.", "nothing")
