@@ -43,7 +43,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
     if chosen.quick:
-        chosen.rows, chosen.s2_epochs = 400, 1
+        chosen.rows, chosen.s2_epochs = 60, 1
     drawn = draw_features(chosen.rows + chosen.rows // 5, dim=64 if chosen.quick else 768)
     rows = [s2_row(drawn, chosen.rows, chosen.s2_epochs)] if chosen.s2_epochs else []
     for name, config in OURS.items():

@@ -35,6 +35,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--device", default="cpu")
     options.add_argument("--runs", type=Path, help="where runs are kept; nowhere if left out")
+    options.add_argument("--kept-only", action="store_true", help="train nothing: show what is under --runs")
     chosen = options.parse_args()
     if chosen.quick:
         chosen.rows, chosen.seeds, chosen.only = 60, 1, chosen.only or ["s2-sum", "s4-fcnn-average"]
@@ -47,7 +48,7 @@ def main() -> None:
         for recipe in recipes():
             if (chosen.only and recipe.name not in chosen.only) or "numbers" in recipe.train.modalities:
                 continue  # tables of pictures and captions alone have no numbers
-            for loop in chosen.loop or LOOPS:
+            for loop in LOOPS[1:] if recipe.source == "clipfuse" else chosen.loop or LOOPS:
                 found = []
                 for seed in range(chosen.seeds):
                     config = settings(recipe, loop, chosen.precision).model_copy(update={**streams, "seed": seed})
@@ -57,16 +58,22 @@ def main() -> None:
                     done = [path for path in list_runs(kept) if (path / "metrics.json").exists()]
                     if done:
                         found.append(open_run(done[-1]))
-                    else:
+                    elif not chosen.kept_only:
                         found.append(train_head(cache, samples, split, config, runs=kept, device=chosen.device))
-                rows.append({"recipe": recipe.name, "loop": loop, **row(found)})
-                print(rows[-1], flush=True)
-    report("recipes", chosen, rows, {"seeds": chosen.seeds, "rows_by_role": found[0].metrics["rows"]})
+                if found:
+                    last = found[-1]
+                    rows.append({"recipe": recipe.name, "loop": loop, **row(found)})
+                    print(rows[-1], flush=True)
+    report(
+        "recipes", chosen, rows, {"precision": chosen.precision or "the report's", "rows_by_role": last.metrics["rows"]}
+    )
 
 
 def settings(recipe: Recipe, loop: str, precision: str | None) -> TrainConfig:
     """The recipe, or its heads and fusion with everything else as clipfuse has it."""
     theirs = recipe.train
+    if recipe.source == "clipfuse":
+        return theirs
     if loop == "clipfuse":
         parts = {name: part.model_copy(update={"fit": None}) for name, part in theirs.parts.items()}
         return TrainConfig(head=theirs.head, fusion=theirs.fusion, parts=parts, modalities=theirs.modalities)
@@ -87,6 +94,7 @@ def row(runs: Sequence[Run]) -> dict[str, Any]:
     means = {name: statistics.fmean(one.scores[metric] or 0.0 for one in rows) for name, metric in METRICS.items()}
     return {
         "micro-F1": means.pop("micro-F1"),
+        "seeds": len(rows),
         "± seeds": statistics.stdev(micro) if len(micro) > 1 else 0.0,
         **means,
         "train s": min(one.train_seconds for one in rows),

@@ -75,7 +75,7 @@ def bench(runs: Path) -> tuple[list[BenchGroup], list[str]]:
         except ClipfuseError as error:
             problems.append(str(error))
     newest = sorted(groups.values(), key=lambda runs: max(run.metrics["created"] for run in runs), reverse=True)
-    return [_group(members) for members in newest], problems
+    return [bench_group(members) for members in newest], problems
 
 
 def bench_row(run: Run) -> BenchRow:
@@ -101,7 +101,8 @@ def bench_row(run: Run) -> BenchRow:
     )
 
 
-def _group(members: Sequence[Run]) -> BenchGroup:
+def bench_group(members: Sequence[Run]) -> BenchGroup:
+    """Runs of one split, best first."""
     first = members[0].metrics
     rows = sorted(map(bench_row, members), key=lambda row: -(row.scores["micro_f1"] or 0))
     return BenchGroup(first["split"], first["rows"], tuple(first["trivial"]), tuple(rows))

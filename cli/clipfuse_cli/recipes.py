@@ -9,7 +9,7 @@ _WIDE = 150
 
 
 def recipes(json: o.Json = False) -> None:
-    """List the recipes: systems of published reports as settings, for train-head --recipe.
+    """List the recipes: systems of published reports, and clipfuse's best, as settings for train-head --recipe.
 
     Example: clipfuse recipes --json
     """

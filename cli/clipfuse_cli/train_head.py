@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from clipfuse_cli import options as o
+
+if TYPE_CHECKING:
+    from clipfuse.inputs import Progress
+    from clipfuse.run import Run
+    from clipfuse.train_config import TrainConfig
+
+ALL_BASELINES = "all-baselines"
+"""The name of all of them, each a run of its own."""
 
 _OTHER_OUTPUTS = "tokens-K of extract --tokens K; imported of cache import"
 
@@ -42,7 +50,7 @@ def train_head(
         _model(
             "linear, mlp, gmlp, binary-rnn, chain, label-query, zero-shot (CLIP). scikit-learn's: knn, svc, linear-svc,"
             " logistic, ridge, random-forest, extra-trees, decision-tree, bagging, boosting, multinomial-nb,"
-            " complement-nb, label-powerset-svc, classifier-chain.",
+            " complement-nb, label-powerset-svc, classifier-chain; all-baselines: each of these.",
             "mlp",
         ),
     ] = None,
@@ -133,7 +141,7 @@ def train_head(
     test_table: o.TestTable = None,
     thresholds: Annotated[
         str | None,
-        _choosing("fixed (0.5), or by validation: expected (steady on few rows), common or per-label.", "fixed"),
+        _choosing("fixed (0.5), or by validation: expected (steady), common, or per-label.", "fixed"),
     ] = None,
     empty_rows: Annotated[
         str | None, _choosing("A row with no label above its threshold gets nothing, or most-probable.", "nothing")
@@ -163,8 +171,9 @@ def train_head(
     Example: clipfuse train-head --fusion sum
     """
     from clipfuse.baselines import BASELINES
+    from clipfuse.bench import bench_group
     from clipfuse.cross_validate import cross_validate as run_cross_validation
-    from clipfuse.errors import ConfigError
+    from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
     from clipfuse.machine import choose_device
     from clipfuse.settings import updated
@@ -174,7 +183,7 @@ def train_head(
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
     from clipfuse_cli.console import note, progress_bar
-    from clipfuse_cli.tables import show_run
+    from clipfuse_cli.tables import show_bench, show_run
     from clipfuse_cli.train_options import (
         cache_of,
         check_age,
@@ -185,10 +194,11 @@ def train_head(
         with_recipe,
     )
 
+    every = head == ALL_BASELINES
     flags = {
         "fusion": {"kind": fusion},
         "head": {
-            "kind": head,
+            "kind": None if every else head,
             "hidden": parse_sizes(hidden),
             "dropout": dropout,
             "activation": activation,
@@ -244,46 +254,67 @@ def train_head(
         },
         train=given,
     )
-    if head in BASELINES and fusion is None and config.train.fusion.kind not in JOINED:
+    if (every or head in BASELINES) and fusion is None and config.train.fusion.kind not in JOINED:
         config = updated(config, train={"fusion": {"kind": "concat"}})
-    check_config(config.train)
-    check_given(config.train, given)
+    kinds = list(BASELINES) if every else [None]
+    trainings = [updated(config.train, head={"kind": kind}) for kind in kinds]
+    for training in trainings:
+        check_config(training)
+        check_given(training, given)
     where = FeatureCache(o.cache_path(config, cache))
     samples = where.samples()
     check_age(where, samples, o.loaded_tables(config))
     test_name = test_table or (config.test.table if config.test is not None else None)
     test_file = test_name.name if test_name is not None else None
     chosen_device = choose_device(config.device)
-    with progress_bar() as progress:
+    if cross_validate is not None and (initial is not None or unlabelled is not None):
+        raise ConfigError("--cross-validate trains fresh models", "Leave out --from and --unlabelled")
+
+    def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:
-            if initial is not None or unlabelled is not None:
-                raise ConfigError("--cross-validate trains fresh models", "Leave out --from and --unlabelled")
             deals = [
                 find_cross_validation(where, samples, cross_validate, split_with_seed, test_file)
                 for split_with_seed in (
                     config.split.model_copy(update={"seed": config.split.seed + n}) for n in range(seeds)
                 )
             ]
-            run = run_cross_validation(
-                where, samples, deals, config.train, runs=config.runs, device=chosen_device, progress=progress
+            return run_cross_validation(
+                where, samples, deals, training, runs=config.runs, device=chosen_device, progress=progress
             )
-        else:
-            run = run_train_head(
-                where,
-                samples,
-                find_split(where, samples, config.split, test_file),
-                config.train,
-                runs=config.runs,
-                device=chosen_device,
-                initial=initial,
-                unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
-                seeds=seeds,
-                progress=progress,
-            )
-    show_run(run)
+        return run_train_head(
+            where,
+            samples,
+            find_split(where, samples, config.split, test_file),
+            training,
+            runs=config.runs,
+            device=chosen_device,
+            initial=initial,
+            unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
+            seeds=seeds,
+            progress=progress,
+        )
+
+    found = []
+    with progress_bar() as progress:
+        for number, training in enumerate(trainings):
+            try:
+                found.append(train(training, progress))
+            except TrainingError as error:
+                if not every:
+                    raise
+                note(f"left out: {error}")
+            if every:
+                progress("baselines", number + 1, len(trainings))
+    if not found:
+        raise TrainingError("not one baseline could be fitted")
+    if every:
+        show_bench(bench_group(found))
+    else:
+        show_run(found[0])
+    run = found[0]
     leaks = describe_leaks([Leak(**leak) for leak in run.metrics.get("leaks", [])])
     if leaks:
         note(f"scores may flatter: {leaks}")
     keeps_model = cross_validate is None or config.train.refit == "all"
-    then = f", or clipfuse predict new.csv --run {run.path} -o labels.csv" if keeps_model else ""
-    note(f"run {run.path}; next: clipfuse bench{then}")
+    then = f", or clipfuse predict new.csv --run {run.path} -o labels.csv" if keeps_model and not every else ""
+    note(f"{len(found)} runs in {config.runs}" if every else f"run {run.path}; next: clipfuse bench{then}")

@@ -85,3 +85,16 @@ def test_views_that_are_not_there(train):
     assert "flip" in result.stderr
     result, _ = train("--average-views", code=2)
     assert "no views" in result.stderr
+
+
+def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, _quick_intervals):
+    from clipfuse.baselines import BASELINES
+
+    build_toy(tmp_path / "features" / "toy", rows=80)
+    result = cli("train-head", "--head", "all-baselines", "--fusion", "text", "--cache", "features/toy")
+    assert result.exit_code == 0, result.stderr
+    kinds = {open_run(path).metrics["kind"] for path in list_runs(tmp_path / "runs")}
+    assert kinds == {f"{name}-text" for name in BASELINES}
+    assert all(kind in result.stdout for kind in kinds)
+    refused = cli("train-head", "--head", "all-baselines", "--epochs", 3, "--cache", "features/toy")
+    assert refused.exit_code == 2 and "fit.epochs" in refused.stderr

@@ -10,6 +10,7 @@ from clipfuse.models import build_model, check_models, count_parameters
 from clipfuse.recipes import find_recipe, recipe_kind, recipes
 from clipfuse.settings import updated
 from clipfuse.streams import Streams, modality_of
+from clipfuse.train_config import TrainConfig
 from clipfuse.training.rows import RowsInMemory
 from clipfuse.training.train_models import Trainee, train_models
 from clipfuse.training.validation import predict_logits
@@ -77,7 +78,7 @@ LAYERS = {
     "s2-gmlp": {"": [*[D, 0.5, "BatchNorm1d", "GELU", "LayerNorm", D, "Sigmoid", D] * 2, D]},
     "s2-gmlp-split": {"": [*[D, 0.5, "BatchNorm1d", "GELU", "LayerNorm", D // 2, D // 2] * 2, D]},
 }
-EVERY = [recipe.name for recipe in recipes()]
+EVERY = [recipe.name for recipe in recipes() if recipe.source != "clipfuse"]
 every = pytest.mark.parametrize("name", EVERY)
 
 
@@ -168,7 +169,7 @@ def test_it_trains_as_the_report_did(name):
         assert {key: getattr(config.stacking.fit, key) for key in REPORTS[source]} == expected
 
 
-@every
+@pytest.mark.parametrize("name", [recipe.name for recipe in recipes()])
 def test_it_trains(name):
     """Two epochs on 40 rows, at small widths."""
     config = find_recipe(name).train
@@ -197,6 +198,14 @@ def test_it_trains(name):
     still = {key for key, value in model.named_parameters() if torch.equal(value, before[key])}
     assert not {key for key in still if "key" not in key}  # the one key of s4-cross-attention learns nothing
     assert predict_logits(model, streams).isfinite().all()
+
+
+def test_clipfuses_own_is_an_ensemble_of_its_default_parts():
+    best = find_recipe("best").train
+    assert (best.fusion.kind, best.fit.label_smoothing, best.thresholds) == ("mixed", 0.05, "expected")
+    assert (best.ensemble.kind, best.ensemble.size) == ("seeds", 5)
+    assert updated(best, fit={"label_smoothing": 0.0}).fit == TrainConfig().fit
+    assert best.stacking == TrainConfig().stacking
 
 
 def test_an_unknown_recipe_is_named():

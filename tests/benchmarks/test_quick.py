@@ -1,0 +1,38 @@
+"""Every benchmark's --quick works and writes what it measured."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+QUICK = ("baselines", "heads", "race", "recipes", "tune")
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path, capsys, _quick_intervals):
+    """``quick(name)`` -> the JSON that a script writes, run in this process."""
+
+    def run(name):
+        out = tmp_path / "result.json"
+        monkeypatch.setattr(sys, "argv", [name, "--quick", "--out", str(out)])
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        before = set(sys.modules)
+        try:
+            runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+        finally:
+            for module in set(sys.modules) - before:  # "common" and its like are names that others may have
+                if Path(getattr(sys.modules[module], "__file__", None) or "/").is_relative_to(BENCHMARKS):
+                    del sys.modules[module]
+        return json.loads(out.read_text())
+
+    return run
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_quick(quick, name):
+    found = quick(name)
+    assert found["machine"] and found["date"] and found["rows"]
+    assert len({tuple(row) for row in found["rows"]}) == 1
