@@ -65,7 +65,7 @@ def check_baseline(choice: Choice) -> None:
     """Make sure that there is such a baseline and that its estimator has such parameters. Raises UnknownName,
     ConfigError."""
     baseline = BASELINES.get(choice.kind)
-    estimator, (pca, options) = baseline.make(), _options(baseline, choice)
+    estimator, (pca, options) = baseline.make(1), _options(baseline, choice)
     known = [name for name in estimator.get_params(deep=False) if name != "estimator"]
     for name in options:
         if name not in known:
@@ -152,7 +152,8 @@ def _pipeline(choice: Choice, rows: int, dim: int, *, seed: int) -> Any:
     check_baseline(choice)
     baseline = BASELINES.get(choice.kind)
     pca, options = _options(baseline, choice)
-    inner = baseline.make()
+    reduced = pca is not None and pca < min(rows, dim)
+    inner = baseline.make(pca if reduced and pca is not None else dim)
     known = inner.get_params(deep=False)
     if "random_state" in known:
         options.setdefault("random_state", seed)
@@ -160,7 +161,7 @@ def _pipeline(choice: Choice, rows: int, dim: int, *, seed: int) -> Any:
     if isinstance(known.get("n_neighbors"), int) and isinstance(inner.n_neighbors, int):
         inner.set_params(n_neighbors=min(inner.n_neighbors, rows))
     steps: list[tuple[str, Any]] = []
-    if pca is not None and pca < min(rows, dim):
+    if reduced:
         steps.append(("pca", PCA(pca, random_state=seed)))
     if baseline.unit:
         steps.append(("unit", MinMaxScaler(clip=True)))

@@ -154,3 +154,11 @@ def test_a_file_with_other_types_is_refused():
 def test_trees_count_what_they_keep():
     small, large = fitted("decision-tree", rows=50), fitted("decision-tree", rows=2000)
     assert large.numbers > 5 * small.numbers > 0
+
+
+def test_linear_ones_are_held_the_more_the_wider_the_features_are():
+    assert pytest.approx(BASELINES.get("logistic").make(10).C / 100) == BASELINES.get("logistic").make(1000).C
+    assert pytest.approx(BASELINES.get("linear-svc").make(10).C / 100) == BASELINES.get("linear-svc").make(1000).C
+    assert BASELINES.get("ridge").make(1000).alpha == pytest.approx(100 * BASELINES.get("ridge").make(10).alpha)
+    assert fitted("ridge").pipeline.steps[-1][1].alpha == pytest.approx(0.6 * 6)
+    assert fitted("ridge", pca=3).pipeline.steps[-1][1].alpha == pytest.approx(0.6 * 3)

@@ -88,7 +88,7 @@ def test_defaults_in_the_help_are_the_defaults(options):
     assert options["hidden"].show_default == ",".join(map(str, mlp.hidden))
     assert options["dropout"].show_default == f"{mlp.dropout} for mlp"
     assert options["activation"].show_default == mlp.activation
-    assert options["neighbors"].show_default == str(BASELINES.get("knn").make().n_neighbors)
+    assert options["neighbors"].show_default == str(BASELINES.get("knn").make(1).n_neighbors)
     found = [options[name].show_default for name in ("split", "validation", "test", "split_seed")]
     assert found == [split.method, str(split.validation), str(split.test), str(split.seed)]
 
