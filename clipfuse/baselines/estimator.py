@@ -166,7 +166,7 @@ def _pipeline(choice: Choice, rows: int, dim: int, *, seed: int) -> Any:
     if baseline.unit:
         steps.append(("unit", MinMaxScaler(clip=True)))
     if baseline.labels == "each":
-        inner = OneVsRestClassifier(inner, n_jobs=-1)
+        inner = OneVsRestClassifier(inner, n_jobs=-1 if baseline.threads else None)
     elif baseline.labels == "chain":
         inner = ClassifierChain(inner)
     elif baseline.labels == "powerset":

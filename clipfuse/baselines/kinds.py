@@ -20,6 +20,8 @@ class Baseline:
         labels: how it meets several labels: all, it takes them at once; each, one of it a label (one-vs-rest); chain,
             one a label that also sees the labels before it; powerset, each combination of labels is a class.
         pca: components that features are reduced to first; None leaves them. ``pca`` among the settings wins.
+        threads: whether labels may be fitted side by side, where it is one a label. liblinear draws from one generator
+            for all threads, so that two runs would differ.
         unit: whether features are scaled to [0, 1] first, because it takes no negative ones.
         faster: another one that is much faster and of the same kind; None where this one is fast.
     """
@@ -27,6 +29,7 @@ class Baseline:
     make: Callable[[int], Any]
     labels: Literal["all", "each", "chain", "powerset"]
     pca: int | None = None
+    threads: bool = True
     unit: bool = False
     faster: str | None = None
 
@@ -120,7 +123,7 @@ def _complement_nb(dim: int) -> Any:
 
 BASELINES.register("knn")(Baseline(_knn, "all"))
 BASELINES.register("svc")(Baseline(_svc, "each", pca=256, faster="linear-svc"))
-BASELINES.register("linear-svc")(Baseline(_linear_svc, "each"))
+BASELINES.register("linear-svc")(Baseline(_linear_svc, "each", threads=False))
 BASELINES.register("logistic")(Baseline(_logistic, "each"))
 BASELINES.register("ridge")(Baseline(_ridge, "all"))
 BASELINES.register("random-forest")(Baseline(_random_forest, "all"))
