@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse.bootstrap import Difference, label_differences, paired_difference
-from clipfuse.choose import choose
+from clipfuse.choose import EmptyRows, choose
 from clipfuse.errors import RunError
 from clipfuse.evaluation import REPLICATES, SEED
 from clipfuse.metrics import MetricName, evaluate
@@ -57,10 +56,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Said:
-    """What a run says of the test rows: (rows, labels) probabilities, and what it chooses."""
+    """What a run says of the test rows, (rows, labels) probabilities, and how it chooses by that."""
 
     probabilities: NDArray[np.float32]
-    chosen: NDArray[np.bool_]
+    thresholds: NDArray[np.float64]
+    empty_rows: EmptyRows
 
 
 def compare(first: Run, second: Run) -> Comparison:
@@ -71,10 +71,12 @@ def compare(first: Run, second: Run) -> Comparison:
     """
     targets, (a, b) = _same_rows(first, second)
     names = list(first.labels)
-    cut = np.full(len(names), 0.5)
-    each = [evaluate(said.chosen.astype(float), targets, cut, names) for said in (a, b)]
-    differences = label_differences(a.chosen, b.chosen, targets, replicates=REPLICATES, seed=SEED)
-    right = [said.chosen == targets for said in (a, b)]
+    each = [
+        evaluate(said.probabilities, targets, said.thresholds, names, empty_rows=said.empty_rows) for said in (a, b)
+    ]
+    chosen = [choose(said.probabilities, said.thresholds, empty_rows=said.empty_rows) for said in (a, b)]
+    differences = label_differences(chosen[0], chosen[1], targets, replicates=REPLICATES, seed=SEED)
+    right = [one == targets for one in chosen]
     only = [(right[0] & ~right[1]).sum(0), (right[1] & ~right[0]).sum(0)]
     p_values = [mcnemar(int(one), int(other)) for one, other in zip(*only, strict=True)]
     labels = tuple(
@@ -83,7 +85,11 @@ def compare(first: Run, second: Run) -> Comparison:
             names, each[0].labels, each[1].labels, differences, *only, p_values, holm(p_values), strict=True
         )
     )
-    scores = {str(metric): _score(metric, a, b, targets, names) for metric in COMPARED}
+    scores: dict[str, tuple[float, float, Difference] | None] = {}
+    for metric in COMPARED:
+        ours, theirs = (getattr(one, metric) for one in each)
+        known = ours is not None and theirs is not None
+        scores[metric] = (ours, theirs, _difference(metric, a, b, targets)) if known else None
     return Comparison(first.name, second.name, len(targets), scores, labels)
 
 
@@ -120,24 +126,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in found]
 
 
-def _score(
-    metric: MetricName, a: _Said, b: _Said, targets: NDArray[np.bool_], names: Sequence[str]
-) -> tuple[float, float, Difference] | None:
-    cut = np.full(len(names), 0.5)
-    values = []
-    for said in (a, b):
-        ranked = said.probabilities if metric == "mean_average_precision" else said.chosen.astype(float)
-        values.append(getattr(evaluate(ranked, targets, cut, names), metric))
-    if None in values:
-        return None
-    return values[0], values[1], _difference(metric, a, b, targets)
-
-
 def _difference(metric: MetricName, a: _Said, b: _Said, targets: NDArray[np.bool_]) -> Difference:
-    ranked: list[NDArray[Any]] = [
-        said.probabilities if metric == "mean_average_precision" else said.chosen.astype(float) for said in (a, b)
-    ]
-    return paired_difference(ranked[0], 0.5, ranked[1], 0.5, targets, metric, replicates=REPLICATES, seed=SEED)
+    return paired_difference(
+        a.probabilities,
+        a.thresholds,
+        b.probabilities,
+        b.thresholds,
+        targets,
+        metric,
+        replicates=REPLICATES,
+        seed=SEED,
+        empty_rows=(a.empty_rows, b.empty_rows),
+    )
 
 
 def _same_rows(first: Run, second: Run) -> tuple[NDArray[np.bool_], tuple[_Said, _Said]]:
@@ -156,6 +156,5 @@ def _same_rows(first: Run, second: Run) -> tuple[NDArray[np.bool_], tuple[_Said,
     same = [place[ours.ids[row]] for row in test]
     said = []
     for run, probabilities in ((first, ours.probabilities[test]), (second, theirs.probabilities[same])):
-        chosen = choose(probabilities, run.thresholds(), empty_rows=run.config.empty_rows)
-        said.append(_Said(probabilities, chosen))
+        said.append(_Said(probabilities, run.thresholds(), run.config.empty_rows))
     return ours.targets[test], (said[0], said[1])

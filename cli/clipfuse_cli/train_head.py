@@ -270,21 +270,29 @@ def train_head(
     if cross_validate is not None and (initial is not None or unlabelled is not None):
         raise ConfigError("--cross-validate trains fresh models", "Leave out --from and --unlabelled")
 
+    if cross_validate is None:
+        only_split = find_split(where, samples, config.split, test_file)
+    else:
+        deals = [
+            find_cross_validation(
+                where,
+                samples,
+                cross_validate,
+                config.split.model_copy(update={"seed": config.split.seed + n}),
+                test_file,
+            )
+            for n in range(seeds)
+        ]
+
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:
-            deals = [
-                find_cross_validation(where, samples, cross_validate, split_with_seed, test_file)
-                for split_with_seed in (
-                    config.split.model_copy(update={"seed": config.split.seed + n}) for n in range(seeds)
-                )
-            ]
             return run_cross_validation(
                 where, samples, deals, training, runs=config.runs, device=chosen_device, progress=progress
             )
         return run_train_head(
             where,
             samples,
-            find_split(where, samples, config.split, test_file),
+            only_split,
             training,
             runs=config.runs,
             device=chosen_device,

@@ -28,7 +28,6 @@ class EstimatorHead(Head):
     def __init__(self, dim: int, labels: int, choice: Choice) -> None:
         super().__init__()
         self.dim = dim
-        self.labels = labels
         self.choice = choice
         self.estimator: Estimator | None = None
 

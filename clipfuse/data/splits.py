@@ -56,13 +56,7 @@ def make_split(
         DuplicateId: an id on two rows.
         ValueError: targets or groups that don't fit the ids.
     """
-    _distinct(ids)
-    truth = np.asarray(targets).astype(bool, copy=False)
-    if truth.ndim != 2 or len(truth) != len(ids):
-        raise ValueError(f"targets should be ({len(ids)}, labels) for {len(ids)} ids, not {truth.shape}")
-    group_of = np.arange(len(ids)) if groups is None else np.asarray(groups)
-    if group_of.shape != (len(ids),):
-        raise ValueError(f"groups should be ({len(ids)},), not {group_of.shape}")
+    truth, group_of = _checked(ids, targets, groups)
     if fixed_test is None:
         sizes = _sizes(len(ids), {"validation": validation, "test": test})
         role_of = deal(truth, sizes, seed, groups=group_of, keep=_KEEP)
@@ -178,11 +172,7 @@ def cross_validation_splits(
         DuplicateId: an id on two rows.
         ValueError: targets or groups that don't fit the ids.
     """
-    _distinct(ids)
-    truth = np.asarray(targets).astype(bool, copy=False)
-    if truth.ndim != 2 or len(truth) != len(ids):
-        raise ValueError(f"targets should be ({len(ids)}, labels) for {len(ids)} ids, not {truth.shape}")
-    group_of = np.arange(len(ids)) if groups is None else np.asarray(groups)
+    truth, group_of = _checked(ids, targets, groups)
     found = folds(truth, k, seed, groups=group_of)
     if len(found) < k:
         raise ConfigError(f"{len(ids)} rows in {len(found)} groups are too few for {k} splits")
@@ -193,6 +183,20 @@ def cross_validation_splits(
         called = f"{name}-{number}-of-{k}"
         splits.append(_with_test(ids, truth, held_out, group_of, called, "cross-validation", validation, seed))
     return splits
+
+
+def _checked(
+    ids: Sequence[str], targets: ArrayLike, groups: ArrayLike | None
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """(rows, labels) targets and each row's group. Raises DuplicateId, and ValueError where they don't fit the ids."""
+    _distinct(ids)
+    truth = np.asarray(targets).astype(bool, copy=False)
+    if truth.ndim != 2 or len(truth) != len(ids):
+        raise ValueError(f"targets should be ({len(ids)}, labels) for {len(ids)} ids, not {truth.shape}")
+    group_of = np.arange(len(ids)) if groups is None else np.asarray(groups)
+    if group_of.shape != (len(ids),):
+        raise ValueError(f"groups should be ({len(ids)},), not {group_of.shape}")
+    return truth, group_of
 
 
 def _with_test(
