@@ -14,6 +14,7 @@ from typing import Any
 
 from common import add_cache_options, chosen_streams, open_cache, parser, report
 
+from clipfuse.baselines import BASELINES
 from clipfuse.bench import bench_row
 from clipfuse.config import SplitConfig
 from clipfuse.recipes import Recipe, recipes
@@ -48,7 +49,13 @@ def main() -> None:
         for recipe in recipes():
             if (chosen.only and recipe.name not in chosen.only) or "numbers" in recipe.train.modalities:
                 continue  # tables of pictures and captions alone have no numbers
-            for loop in LOOPS[1:] if recipe.source == "clipfuse" else chosen.loop or LOOPS:
+            if recipe.source == "clipfuse":
+                loops = LOOPS[1:]
+            elif recipe.train.head.kind in BASELINES:
+                loops = LOOPS[:1]  # they are not trained in a loop
+            else:
+                loops = chosen.loop or LOOPS
+            for loop in loops:
                 found = []
                 for seed in range(chosen.seeds):
                     config = settings(recipe, loop, chosen.precision).model_copy(update={**streams, "seed": seed})

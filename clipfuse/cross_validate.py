@@ -141,7 +141,7 @@ def cross_validate(
             describe_machine(device),
             metrics,
             views=tables.view_descriptions(),
-            numbers=tables.numbers,
+            own=tables.own,
         )
 
 

@@ -13,6 +13,7 @@ from clipfuse.heads import Head
 from clipfuse.models import build_model, heads_of
 from clipfuse.predictor import AveragePredictor, CalibratedPredictor, EnsemblePredictor, TorchPredictor
 from clipfuse.run import Run, stream_dims
+from clipfuse.table_streams import TableStreams
 from clipfuse.train_config import TrainConfig
 from clipfuse_cache import TableDescription
 from clipfuse_cache.fingerprint import difference
@@ -24,7 +25,7 @@ def initial_states(
     run: Run,
     config: TrainConfig,
     streams: Mapping[str, TableDescription],
-    numbers: Sequence[str],
+    own: TableStreams,
     labels: Sequence[str],
 ) -> list[State]:
     """What a new training starts from: weights and scalers of the run's model, or of each member of its ensemble.
@@ -35,7 +36,7 @@ def initial_states(
         run: the earlier run.
         config: of the new training; it builds the same architecture.
         streams: stream -> what it is read from.
-        numbers: columns of numbers that it reads.
+        own: what it reads of the table itself.
         labels: of the new training.
 
     Raises:
@@ -57,10 +58,10 @@ def initial_states(
             f"Give --ensemble seeds:{len(members)}, or start from a single model",
         )
     _check_streams(run, streams)
-    if tuple(numbers) != run.numbers:
-        raise ConfigError(f"{run.name} reads the numbers {run.numbers}, this training {tuple(numbers)}")
+    if own.numbers != run.own.numbers:
+        raise ConfigError(f"{run.name} reads the numbers {run.own.numbers}, this training {own.numbers}")
     _check_kinds(run.config, config, run.name)
-    dims = stream_dims(streams, numbers)
+    dims = stream_dims(streams, own)
     fresh = build_model(config, dims, len(labels), seed=config.seed)
     axes = None if tuple(labels) == run.labels else _label_axes(config, dims, len(labels))
     if axes is not None and any(isinstance(module, Head) and module.labels_in_order for module in fresh.modules()):

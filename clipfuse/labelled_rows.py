@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from clipfuse.data.split import ROLES, Role, Split
 from clipfuse.machine import memory_bytes
-from clipfuse.number_stream import with_numbers
 from clipfuse.select_streams import read_streams
 from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams, concatenate
@@ -87,7 +86,7 @@ def load_rows(
     roles: Sequence[Role] = ROLES,
     memory_gb: float | None = None,
 ) -> LabelledRows:
-    """The features of a split's rows, and their numbers.
+    """The features of a split's rows, and what is read of the table itself.
 
     Args:
         tables: what is read.
@@ -112,14 +111,13 @@ def load_rows(
         ids = tuple(ids[row] for row in order)
     places = samples.rows(ids)
     targets = torch.from_numpy(samples.labels[places].astype(np.float32)).to(device)
-    numbers = None if samples.numbers is None else samples.numbers[places]
-    read = Streams({}, {}) if on_disk else read_streams(tables, ids, device)
-    streams = with_numbers(read, tables.numbers, samples.number_names, numbers, device)
+    own = tables.own.read(samples, device, places)
     groups = None if split.grouping is None else split.grouping.of(ids)
     if on_disk:
         bounds = block_bounds(next(iter(found.values()))[0], row_bytes(tables), limit)
-        rows: Rows = RowsOnDisk(tables, found, targets, bounds, streams, vectors, groups)
+        rows: Rows = RowsOnDisk(tables, found, targets, bounds, own, vectors, groups)
     else:
+        streams = read_streams(tables, ids, device).beside(own)
         rows = RowsInMemory(streams, targets, vectors, groups)
     role_of = {name: role for role in roles for name in split.roles[role]}
     number = np.array([roles.index(role_of[name]) for name in ids])

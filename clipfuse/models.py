@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from clipfuse.baselines import BASELINES, EstimatorHead, check_baseline
+from clipfuse.baselines import BASELINES, EstimatorHead, WordFeatures, check_baseline
 from clipfuse.errors import UnknownName
 from clipfuse.fusions import COMBINERS, FUSIONS, STACKED, StackedFusion, check_fusion, combiner_of, part_names
 from clipfuse.heads import HEADS, Head
 from clipfuse.losses import LOSSES
 from clipfuse.model_inputs import JointModel, ModelInputs
-from clipfuse.number_stream import NUMBERS
 from clipfuse.registry import did_you_mean
 from clipfuse.streams import modality_of
+from clipfuse.table_streams import CAPTIONS, NUMBERS
 from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig
 
 
@@ -81,8 +81,9 @@ def part_head(config: TrainConfig, part: str) -> HeadConfig:
 
 
 def scaled_streams(config: TrainConfig, streams: Iterable[str]) -> list[str]:
-    """Which streams are standardised: all, or the numbers alone, which have units of their own."""
-    return [name for name in streams if config.scale or name == NUMBERS]
+    """Which streams are standardised: all, or the numbers alone, which have units of their own. Captions are not."""
+    captions = CAPTIONS if config.features != "embeddings" else None
+    return [name for name in streams if (config.scale or name == NUMBERS) and name != captions]
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -109,9 +110,9 @@ def heads_of(config: TrainConfig) -> dict[str, HeadConfig]:
     return {name: part_head(config, name) for name in part_names(config.fusion, config.modalities)}
 
 
-def _head(config: HeadConfig, dim: int, labels: int) -> Head:
+def _head(config: HeadConfig, dim: int, labels: int, words: WordFeatures | None) -> Head:
     if config.kind in BASELINES:
-        return EstimatorHead(dim, labels, config)
+        return EstimatorHead(dim, labels, config, words)
     return HEADS.build(config, dim, labels)
 
 
@@ -119,7 +120,8 @@ def _joint(
     config: TrainConfig, fusion: FusionConfig, head: HeadConfig, dims: Mapping[str, int], labels: int
 ) -> JointModel:
     read = {name: dim for name, dim in dims.items() if modality_of(name) == fusion.kind} or dict(dims)
-    body = FUSIONS.build(fusion, read, labels, lambda dim: _head(head, dim, labels))
+    words = None if fusion.kind != CAPTIONS or config.features == "embeddings" else config.features
+    body = FUSIONS.build(fusion, read, labels, lambda dim: _head(head, dim, labels, words))
     if head.kind in BASELINES:
         return JointModel(ModelInputs(read, "zeros", scaled_streams(config, read)), body)
     if any(isinstance(module, Head) and module.reads_unscaled for module in body.modules()):

@@ -20,7 +20,6 @@ from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, S
 from clipfuse.errors import DataError, FingerprintMismatch, TableError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
-from clipfuse.number_stream import with_numbers
 from clipfuse.run import Run
 from clipfuse.select_streams import check_inputs, read_streams
 from clipfuse.stream_tables import StreamTables
@@ -77,7 +76,7 @@ def predict(
         ConfigError: a view that can't be made as it was.
         WeightsMissing, EncoderError, CacheError: see each message.
     """
-    lacking = [name for name in run.numbers if name not in dataset.number_names]
+    lacking = [name for name in run.own.numbers if name not in dataset.number_names]
     if lacking:
         raise TableError(
             f"{run.name} reads column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}, which the table"
@@ -91,7 +90,7 @@ def predict(
         options = replace(options, views=_find_views(run, word_list))
         with tempfile.TemporaryDirectory(prefix="clipfuse-") as folder:
             streams, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
-    streams = with_numbers(streams, run.numbers, dataset.number_names, dataset.numbers, "cpu")
+    streams = streams.beside(run.own.read(dataset, "cpu"))
     probabilities = run.predictor().probabilities(streams)
     present = torch.stack(list(streams.present.values()))
     chosen = choose(probabilities, run.thresholds(), empty_rows=run.config.empty_rows)
@@ -115,7 +114,7 @@ def like_training_table(run: Run, table: Path, images: Path | None, given: Mappi
     known: dict[str, Any] = {role: name for role, name in columns.items() if name in there}
     if layout.form == "columns" and there.issuperset(run.labels):
         known["label_columns"] = run.labels
-    numbers = tuple(name for name in run.numbers if name in there)
+    numbers = tuple(name for name in run.own.numbers if name in there)
     if numbers:
         known["number_columns"] = numbers
     if "label_column" in known:
@@ -162,7 +161,7 @@ def _encode(
         storing = replace(options, storage=storage, views=useful_views)
         reports.append(extract(those, dataset, cache, storing, progress))
     by_fingerprint = {one.table.description.fingerprint: one.table for report in reports for one in report.tables}
-    ledger = dict.fromkeys(entry for report in reports for entry in report.ledger)
+    ledger = dict.fromkeys([*dataset.ledger, *(entry for report in reports for entry in report.ledger)])
     made = {name: by_fingerprint[s.fingerprint] for name, s in run.streams.items() if s.fingerprint in by_fingerprint}
     views = {
         name: tuple(by_fingerprint[view.fingerprint] for view in those)

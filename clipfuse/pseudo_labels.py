@@ -19,7 +19,6 @@ from clipfuse.errors import DataError
 from clipfuse.inputs import Progress
 from clipfuse.labelled_rows import LabelledRows
 from clipfuse.metrics import evaluate
-from clipfuse.number_stream import with_numbers
 from clipfuse.select_streams import check_inputs, read_streams
 from clipfuse.shared_inputs import share_an_input
 from clipfuse.stream_tables import StreamTables
@@ -100,14 +99,13 @@ def read_unlabelled(
             f"each of the {len(others)} rows of {cache.root} shares an input with a labelled row ({shared_with})",
             "Give a table of other pictures",
         )
-    numbers = None if others.numbers is None else others.numbers[others.rows(ids)]
-    missing = [name for name in tables.numbers if name not in others.number_names]
+    missing = [name for name in tables.own.numbers if name not in others.number_names]
     if missing:
         raise DataError(
             f"the samples of {cache.root} have no numbers {missing[0]!r}, which the model reads",
             "Run clipfuse extract on that table with --number-column",
         )
-    streams = with_numbers(read_streams(there, ids, device), tables.numbers, others.number_names, numbers, device)
+    streams = read_streams(there, ids, device).beside(tables.own.read(others, device, others.rows(ids)))
     return Unlabelled(str(cache.root), ids, streams, left_out)
 
 

@@ -37,6 +37,7 @@ from clipfuse.data.dataset import TableLayout
 from clipfuse.data.split import ROLES
 from clipfuse.errors import RunError
 from clipfuse.predictions import Predictions, pack_predictions, unpack_predictions
+from clipfuse.table_streams import TableStreams
 from clipfuse.train_config import TrainConfig
 from clipfuse.trivial import TrivialRow
 from clipfuse_cache import TableDescription
@@ -61,7 +62,7 @@ class Run:
         layout: how the training table was written.
         metrics: the content of metrics.json.
         views: stream -> the tables of other views of its inputs that training drew from.
-        numbers: columns of the training table that stream "numbers" is made of, which comes last; often none.
+        own: what the model reads of a table itself.
     """
 
     path: Path
@@ -71,7 +72,7 @@ class Run:
     layout: TableLayout
     metrics: Mapping[str, Any]
     views: Mapping[str, tuple[TableDescription, ...]] = field(default_factory=dict)
-    numbers: tuple[str, ...] = ()
+    own: TableStreams = field(default_factory=TableStreams)
 
     @property
     def name(self) -> str:
@@ -81,7 +82,7 @@ class Run:
     @property
     def dims(self) -> dict[str, int]:
         """Stream -> width, in the order in which the model joins them."""
-        return stream_dims(self.streams, self.numbers)
+        return stream_dims(self.streams, self.own)
 
     def predictor(self) -> Predictor:
         """The trained model. Raises RunError where there is none, a file was changed or can't be loaded."""
@@ -140,9 +141,9 @@ def new_run(runs: Path, kind: str) -> Iterator[Path]:
         raise
 
 
-def stream_dims(streams: Mapping[str, TableDescription], numbers: Sequence[str]) -> dict[str, int]:
-    """Stream -> width, in the order in which a model joins them; ``numbers`` come last."""
-    return {name: stream.dim for name, stream in streams.items()} | ({"numbers": len(numbers)} if numbers else {})
+def stream_dims(streams: Mapping[str, TableDescription], own: TableStreams) -> dict[str, int]:
+    """Stream -> width, in the order in which a model joins them; those of the table itself come last."""
+    return {name: stream.dim for name, stream in streams.items()} | own.dims
 
 
 def create_folder(runs: Path, kind: str, now: datetime) -> Path:
@@ -181,7 +182,7 @@ def write_run(
     seen: Collection[str] = (),
     *,
     views: Mapping[str, Sequence[TableDescription]] | None = None,
-    numbers: Sequence[str] = (),
+    own: TableStreams,
 ) -> Run:
     """Fill a run's directory, ``metrics.json`` last.
 
@@ -195,7 +196,7 @@ def write_run(
         "version": VERSION,
         "streams": {name: asdict(stream) for name, stream in streams.items()},
         "views": {name: [asdict(view) for view in those] for name, those in (views or {}).items()},
-        "numbers": list(numbers),
+        **own.to_dict(),
         "labels": list(labels),
         "layout": dict(layout),
     }
@@ -239,7 +240,7 @@ def open_run(path: Path) -> Run:
         streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
         views = {name: tuple(TableDescription(**view) for view in those) for name, those in about["views"].items()}
         layout = TypeAdapter(TableLayout).validate_python(about["layout"])
-        return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, tuple(about["numbers"]))
+        return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, TableStreams.from_dict(about))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
 

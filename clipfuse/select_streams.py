@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from shlex import quote
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 from clipfuse.cache_tables import PREFERRED
 from clipfuse.errors import ConfigError, DataError
 from clipfuse.fusions import modalities_read
-from clipfuse.number_stream import NUMBERS
 from clipfuse.registry import did_you_mean
 from clipfuse.select_views import select_views
 from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams
+from clipfuse.table_streams import CAPTIONS, NUMBERS, TableStreams, caption_width
 from clipfuse.train_config import StreamConfig, TrainConfig
 from clipfuse_cache import CacheMissing, FeatureCache, Features, FeatureTable, Samples
 from clipfuse_cache.fingerprint import difference, rows_digest
@@ -23,23 +24,27 @@ from clipfuse_cache.manifest import IDENTITY
 
 
 def select_streams(cache: FeatureCache, config: TrainConfig) -> StreamTables:
-    """The feature tables that ``config.fusion`` reads, with the views that training draws from, and the numbers.
+    """The feature tables that ``config.fusion`` reads, with the views that training draws from, and what it reads of
+    the table itself.
 
     Where a modality has one encoder it is taken; where it has several they must be named. A modality's second encoder
     is stream "image-2".
 
     Raises:
-        CacheMissing: no complete table of a modality, or of a view, that is needed, or no numbers.
+        CacheMissing: no complete table of a modality, or of a view, that is needed, or no numbers or captions.
         ConfigError: several encoders and none named, several tables of the one named, a name that is not there, or one
             that is there twice.
     """
     tables = cache.tables()
     chosen: dict[str, FeatureTable] = {}
     views: dict[str, tuple[FeatureTable, ...]] = {}
-    numbers: tuple[str, ...] = ()
+    own = TableStreams()
     for modality in modalities_read(config.fusion, config.modalities):
         if modality == NUMBERS:
-            numbers = _number_columns(cache, config)
+            own = replace(own, numbers=_number_columns(cache, config))
+            continue
+        if modality == CAPTIONS and config.features != "embeddings":
+            own = replace(own, caption_bytes=_caption_bytes(cache, config))
             continue
         of_modality = [table for table in tables if table.description.modality == modality]
         plain = [table for table in of_modality if table.description.view == IDENTITY]
@@ -61,7 +66,7 @@ def select_streams(cache: FeatureCache, config: TrainConfig) -> StreamTables:
         views |= select_views(of_modality, found, wanted.views, modality)
     if config.average_views and not views:
         raise ConfigError("there are no views to average over", "Name some, for example --image-view flip")
-    return StreamTables(chosen, views, numbers)
+    return StreamTables(chosen, views, own)
 
 
 def read_streams(tables: StreamTables, ids: Sequence[str], device: str = "cpu") -> Streams:
@@ -114,6 +119,15 @@ def _number_columns(cache: FeatureCache, config: TrainConfig) -> tuple[str, ...]
             "Name columns of the table: clipfuse extract --number-column NAME",
         )
     return names
+
+
+def _caption_bytes(cache: FeatureCache, config: TrainConfig) -> int:
+    captions = cache.samples().captions
+    if not any(caption is not None for caption in captions):
+        raise CacheMissing(
+            f"{cache.root} holds no captions, whose words are to be counted (features {config.features})"
+        )
+    return caption_width(captions)
 
 
 def _choose(tables: list[FeatureTable], wanted: str | None, wanted_output: str | None, modality: str) -> FeatureTable:

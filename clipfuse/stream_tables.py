@@ -1,10 +1,11 @@
-"""Which feature tables, and which numbers, a model reads."""
+"""What a model reads: feature tables, and what a data set's table itself holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from clipfuse.table_streams import TableStreams
 from clipfuse_cache import FeatureTable, TableDescription
 
 
@@ -16,12 +17,12 @@ class StreamTables(Mapping[str, FeatureTable]):
         tables: the same as a dictionary.
         views: stream -> tables of other views of its inputs; streams of one modality have the same views in the same
             order, so that one draw serves all of them.
-        numbers: columns of the data set's table that stream "numbers" is made of, which comes last; often none.
+        own: streams that are read of the data set's table itself; they come last.
     """
 
     tables: Mapping[str, FeatureTable]
     views: Mapping[str, tuple[FeatureTable, ...]] = field(default_factory=dict)
-    numbers: tuple[str, ...] = ()
+    own: TableStreams = field(default_factory=TableStreams)
 
     def __getitem__(self, stream: str) -> FeatureTable:
         return self.tables[stream]

@@ -38,6 +38,12 @@ class Streams:
             {name: tuple(view[index] for view in views) for name, views in self.views.items()},
         )
 
+    def beside(self, others: Streams) -> Streams:
+        """These and ``others`` of the same rows, which come last."""
+        return Streams(
+            {**self.values, **others.values}, {**self.present, **others.present}, {**self.views, **others.views}
+        )
+
     def drawn(self, index: torch.Tensor, generator: torch.Generator) -> Streams:
         """Rows with any of their views, each row's drawn anew; the same draw for all streams of a modality."""
         draws: dict[str, torch.Tensor] = {}

@@ -188,6 +188,8 @@ class TrainConfig(Settings):
         stacking: how parts and combiner are trained.
         fit: the training loop.
         image, text: which feature tables are read.
+        features: what estimators read of captions: embeddings, or counts or TF-IDF of their words, those that training
+            rows have.
         modalities: what a fusion of several reads; numbers are the table's numeric columns.
         bias: the number that a head adds to a label's logit starts as its log-odds among the training rows, or at
             random.
@@ -215,6 +217,7 @@ class TrainConfig(Settings):
     fit: FitConfig = FitConfig()
     image: StreamConfig = StreamConfig()
     text: StreamConfig = StreamConfig()
+    features: Literal["embeddings", "counts", "tfidf"] = "embeddings"
     modalities: tuple[Literal["image", "text", "numbers"], ...] = ("image", "text")
     bias: Literal["log-odds", "random"] = "log-odds"
     scale: bool = True

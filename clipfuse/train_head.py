@@ -95,7 +95,7 @@ def train_head(
     job, seen, origin = Job(config, rows.index), frozenset[str](), None
     if initial is not None:
         seen, origin = check_unseen(initial, split), initial.name
-        job = Job(config, rows.index, initial=initial_states(initial, config, streams, tables.numbers, labels))
+        job = Job(config, rows.index, initial=initial_states(initial, config, streams, tables.own, labels))
     pool = None if unlabelled is None else read_unlabelled(unlabelled, tables, samples, split, device)
     with new_run(runs, kind_of(config)) as folder:
         started = describe_run(config, cache, samples, split, device, origin)
@@ -128,7 +128,7 @@ def train_head(
             metrics,
             seen - set(rows.ids),
             views=tables.view_descriptions(),
-            numbers=tables.numbers,
+            own=tables.own,
         )
 
 
@@ -175,6 +175,30 @@ def check_config(config: TrainConfig) -> None:
     estimators = {name: head.kind for name, head in heads_of(config).items() if head.kind in BASELINES}
     if estimators:
         _check_estimators(config, estimators)
+    if config.features != "embeddings":
+        _check_words(config)
+
+
+def _check_words(config: TrainConfig) -> None:
+    """Make sure that only estimators read words, and that there is one that does."""
+    reading = {name: head for name, head in heads_of(config).items() if name not in SINGLE or name == "text"}
+    for name, head in reading.items():
+        if name != "text":
+            raise ConfigError(
+                f"fusion {name} reads embeddings of captions, not their words (features {config.features})",
+                "Choose --fusion text, or sum, or leave out --features",
+            )
+        if head.kind not in BASELINES:
+            option = "--head" if config.fusion.kind == "text" else "--set parts.text.head.kind="
+            raise ConfigError(
+                f"head {head.kind} reads embeddings of captions, not their words (features {config.features})",
+                f"Choose one of scikit-learn's: {option}{'' if option.endswith('=') else ' '}multinomial-nb",
+            )
+    if not reading:
+        raise ConfigError(
+            f"fusion {config.fusion.kind} reads no captions, so features {config.features} does nothing",
+            "Leave it out, or choose --fusion text",
+        )
 
 
 def _check_estimators(config: TrainConfig, estimators: Mapping[str, str]) -> None:
@@ -204,11 +228,15 @@ def _check_estimators(config: TrainConfig, estimators: Mapping[str, str]) -> Non
 
 
 def kind_of(config: TrainConfig) -> str:
-    """What a run is called: its recipe; otherwise its fusion, with the estimator in front where it is one."""
+    """What a run is called: its recipe; otherwise its fusion (or what it counts of captions), with the
+    estimator in front where it is one."""
     recipe = recipe_kind(config)
     if recipe is not None:
         return recipe
-    return f"{config.head.kind}-{config.fusion.kind}" if config.head.kind in BASELINES else config.fusion.kind
+    read = config.fusion.kind
+    if config.features != "embeddings":
+        read = config.features if read == "text" else f"{read}-{config.features}"
+    return f"{config.head.kind}-{read}" if config.head.kind in BASELINES else read
 
 
 def describe_run(

@@ -13,12 +13,12 @@ from clipfuse.data import load_dataset
 from clipfuse.errors import ConfigError, TableError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.labelled_rows import load_rows
-from clipfuse.number_stream import with_numbers
 from clipfuse.predict import like_training_table, predict
 from clipfuse.run import open_run
 from clipfuse.select_streams import select_streams
 from clipfuse.splits import find_split
 from clipfuse.streams import Streams
+from clipfuse.table_streams import TableStreams
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import train_head
@@ -79,7 +79,7 @@ class TestSelection:
         ],
     )
     def test_columns_are_read_where_the_fusion_reads_them(self, data, fusion, modalities, columns):
-        assert select_streams(data.cache, config(fusion, modalities=modalities)).numbers == columns
+        assert select_streams(data.cache, config(fusion, modalities=modalities)).own.numbers == columns
 
     def test_a_table_without_any(self, data, tmp_path):
         bare = FeatureCache(tmp_path / "bare")
@@ -99,13 +99,15 @@ class TestStream:
             {"text": torch.zeros(3, 1, 2)}, {"text": torch.ones(3).bool()}, {"text": (torch.ones(3, 1, 2),)}
         )
         table = np.array([[1.0, np.nan, 3.0], [np.nan, 5.0, np.nan], [7.0, 1e300, -1e300]])
-        found = with_numbers(plain, ("c", "a"), ("a", "b", "c"), table, "cpu")
+        rows = SimpleNamespace(number_names=("a", "b", "c"), numbers=table)
+        found = plain.beside(TableStreams(("c", "a")).read(rows, "cpu"))
         assert list(found.values) == ["text", "numbers"] and found.views == plain.views
         assert found.values["numbers"].dtype == torch.float32
         assert found.values["numbers"][0].tolist() == [[3.0, 1.0]]
         assert found.present["numbers"].tolist() == [True, False, True]
         assert found.values["numbers"][2].tolist() == [[pytest.approx(-1e30), 7.0]]
-        assert with_numbers(plain, (), ("a", "b", "c"), table, "cpu") is plain
+        assert TableStreams(("a",)).read(rows, "cpu", [2]).values["numbers"].tolist() == [[[7.0]]]
+        assert not TableStreams().read(rows, "cpu").values
 
     def test_rows_of_a_split_have_their_own_numbers(self, data):
         rows = load_rows(select_streams(data.cache, config()), data.samples, data.split, "cpu")
@@ -150,7 +152,7 @@ class TestPredicting:
     @pytest.mark.parametrize("fusion", ["numbers", "concat", "sum"])
     def test_a_table_and_a_cache_give_what_training_gave(self, data, train, fusion):
         run = train(config(fusion))
-        assert run.numbers == ("price", "age")
+        assert run.own.numbers == ("price", "age")
         for cache in (None, data.cache):
             found = predict(run, data.dataset, cache=cache, options=OPTIONS)
             np.testing.assert_allclose(found.probabilities, of_dataset(run, data.dataset), atol=1e-5)
@@ -187,7 +189,7 @@ class TestPredicting:
 
     def test_a_run_that_reads_none_needs_none(self, data, train):
         run = train(config("image"))
-        assert run.numbers == ()
+        assert run.own.numbers == ()
         assert predict(run, data.plain, options=OPTIONS).probabilities.shape == (ROWS, 1)
 
 

@@ -13,6 +13,7 @@ from clipfuse.data import load_dataset
 from clipfuse.errors import DataError, FingerprintMismatch, UnknownName
 from clipfuse.extract import ExtractOptions
 from clipfuse.predict import like_training_table, predict
+from clipfuse.table_streams import TableStreams
 from clipfuse_cache import CacheMissing, FeatureCache, RowsMissing
 
 OPTIONS = ExtractOptions(batch_size=8)
@@ -221,7 +222,7 @@ class TestReadLikeTheTrainingTable:
 
     def test_columns_of_numbers_are_read_again_where_they_are(self, scenes, table):
         run = scenes.runs["sum"]
-        run = replace(run, numbers=("likes", "age"))
+        run = replace(run, own=TableStreams(("likes", "age")))
         config = like_training_table(run, table([{"caption": "x", "age": "3"}], ("caption", "age")), None, {})
         assert config.number_columns == ("age",)
         config = like_training_table(run, table([{"caption": "x"}], ("caption",)), None, {})

@@ -113,6 +113,13 @@ def train_head(
         Path | None, _training("A table (or its cache) without labels to learn from; extract it first.")
     ] = None,
     cache: o.Cache = None,
+    features: Annotated[
+        str | None,
+        _data(
+            "What estimators read of captions: embeddings, or counts or tfidf of words.",
+            "embeddings",
+        ),
+    ] = None,
     modalities: Annotated[
         str | None, _data("What a fusion of several reads; numbers: the table's numeric columns.", "image,text")
     ] = None,
@@ -184,6 +191,7 @@ def train_head(
     from clipfuse_cli.assignments import merged, parse_assignments
     from clipfuse_cli.console import note, progress_bar
     from clipfuse_cli.tables import show_bench, show_run
+    from clipfuse_cli.train_notes import say_what_is_special
     from clipfuse_cli.train_options import (
         cache_of,
         check_age,
@@ -222,6 +230,7 @@ def train_head(
             "undersample": undersample,
             "cycles": cycles,
         },
+        "features": features,
         "modalities": tuple(name.strip() for name in modalities.split(",")) if modalities else None,
         "image": {"encoder": image_encoder or None, "output": image_output, "views": image_view or None},
         "text": {"encoder": text_encoder or None, "output": text_output, "views": text_view or None},
@@ -255,7 +264,8 @@ def train_head(
         train=given,
     )
     if (every or head in BASELINES) and fusion is None and config.train.fusion.kind not in JOINED:
-        config = updated(config, train={"fusion": {"kind": "concat"}})
+        reads_words = config.train.features != "embeddings"
+        config = updated(config, train={"fusion": {"kind": "text" if reads_words else "concat"}})
     kinds = list(BASELINES) if every else [None]
     trainings = [updated(config.train, head={"kind": kind}) for kind in kinds]
     for training in trainings:
@@ -283,6 +293,9 @@ def train_head(
             )
             for n in range(seeds)
         ]
+
+    for training in trainings:
+        say_what_is_special(training, where, samples, deals[0][0] if cross_validate else only_split, chosen_device)
 
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:

@@ -74,6 +74,11 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
         strange = [name for name in given.get("parts") or {} if name not in names]
         if strange:
             raise ConfigError(f"fusion {kind} has no part {strange[0]!r}", f"Its parts are {', '.join(names)}")
+    if config.features != "embeddings" and _is_given(given.get("text")):
+        name = next(name for name, value in given["text"].items() if _is_given(value))
+        raise ConfigError(
+            f"features {config.features} are the words of captions, so text.{name} does nothing", "Leave it out"
+        )
     if config.head.kind in BASELINES and _is_given(given.get("fit")):
         name = next(name for name, value in given["fit"].items() if _is_given(value))
         raise ConfigError(

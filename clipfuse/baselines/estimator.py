@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse.baselines.files import dump, load
-from clipfuse.baselines.kinds import BASELINES, Baseline
+from clipfuse.baselines.kinds import BASELINES, Baseline, WordFeatures
 from clipfuse.errors import ConfigError, TrainingError
 from clipfuse.registry import did_you_mean
 from clipfuse.settings import Choice
@@ -54,7 +54,7 @@ def load_estimator(content: bytes, choice: Choice) -> Estimator:
     """What :meth:`Estimator.to_bytes` gave. Raises where it is damaged, another baseline, or has types not allowed."""
     found = load(content)
     pipeline, constant = found["pipeline"], np.asarray(found["constant"], dtype=np.float64)
-    expected = _pipeline(choice, 2, 2, seed=0).steps[-1][1]
+    expected = _pipeline(choice, 2, 2, sparse=False, seed=0).steps[-1][1]
     last = getattr(pipeline, "steps", [("", pipeline)])[-1][1]
     if pipeline is not None and not _same_kind(last, expected):
         raise TypeError(f"{type(last).__name__} is no {choice.kind}")
@@ -78,7 +78,12 @@ def check_baseline(choice: Choice) -> None:
 
 
 def fit_estimator(
-    choice: Choice, features: NDArray[np.float32], targets: NDArray[np.bool_], *, seed: int = 0
+    choice: Choice,
+    features: NDArray[np.float32],
+    targets: NDArray[np.bool_],
+    *,
+    words: WordFeatures | None = None,
+    seed: int = 0,
 ) -> Estimator:
     """Fit a baseline.
 
@@ -86,6 +91,7 @@ def fit_estimator(
         choice: which, with parameters by scikit-learn's names.
         features: (rows, dim).
         targets: (rows, labels).
+        words: what is made of captions, where the features are these (see ``clipfuse.table_streams``).
         seed: of what is random in it.
 
     Raises:
@@ -99,8 +105,14 @@ def fit_estimator(
     varying = targets[:, np.isnan(constant)].astype(np.int64)
     if not varying.shape[1]:
         return Estimator(None, constant)
-    pipeline = _pipeline(choice, *features.shape, seed=seed)
     try:
+        front = None
+        if words is not None:
+            from clipfuse.baselines.captions import count_words
+
+            front = count_words(words)
+            features = front.fit_transform(features)
+        pipeline = _pipeline(choice, *features.shape, sparse=words is not None, seed=seed)
         with parallel_config(backend="threading"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline stops where it is told to
             one_column = varying.shape[1] == 1 and BASELINES.get(choice.kind).labels in ("all", "each")
@@ -111,6 +123,8 @@ def fit_estimator(
         raise TrainingError(f"head {choice.kind} can't be fitted: {' '.join(str(error).split())}") from error
     if "n_jobs" in pipeline.steps[-1][1].get_params(deep=False):  # threads add up in any order: sums would differ
         pipeline.set_params(estimator__n_jobs=None)
+    if front is not None:
+        pipeline.steps = [*front.steps, *pipeline.steps]
     return Estimator(pipeline, constant)
 
 
@@ -141,9 +155,13 @@ def _options(baseline: Baseline, choice: Choice) -> tuple[Any, dict[str, Any]]:
     return pca or None, options
 
 
-def _pipeline(choice: Choice, rows: int, dim: int, *, seed: int) -> Any:
-    """What is fitted: steps before the estimator, and it, for one label or several."""
-    from sklearn.decomposition import PCA
+def _pipeline(choice: Choice, rows: int, dim: int, *, sparse: bool, seed: int) -> Any:
+    """What is fitted: steps before the estimator, and it, for one label or several.
+
+    Sparse features are words: few of them occur in a row, so they are not standardised, whatever their number; nor are
+    they below zero.
+    """
+    from sklearn.decomposition import PCA, TruncatedSVD
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.multioutput import ClassifierChain
     from sklearn.pipeline import Pipeline
@@ -152,18 +170,19 @@ def _pipeline(choice: Choice, rows: int, dim: int, *, seed: int) -> Any:
     check_baseline(choice)
     baseline = BASELINES.get(choice.kind)
     pca, options = _options(baseline, choice)
-    reduced = pca is not None and pca < min(rows, dim)
-    inner = baseline.make(pca if reduced and pca is not None else dim)
+    steps: list[tuple[str, Any]] = []
+    if pca is not None and sparse:
+        steps.append(("svd", TruncatedSVD(min(pca, rows, dim), random_state=seed)))
+    elif pca is not None and pca < min(rows, dim):
+        steps.append(("pca", PCA(pca, random_state=seed)))
+    inner = baseline.make(1 if sparse else pca if steps and pca is not None else dim)
     known = inner.get_params(deep=False)
     if "random_state" in known:
         options.setdefault("random_state", seed)
     inner.set_params(**options)
     if isinstance(known.get("n_neighbors"), int) and isinstance(inner.n_neighbors, int):
         inner.set_params(n_neighbors=min(inner.n_neighbors, rows))
-    steps: list[tuple[str, Any]] = []
-    if reduced:
-        steps.append(("pca", PCA(pca, random_state=seed)))
-    if baseline.unit:
+    if baseline.unit and (steps or not sparse):
         steps.append(("unit", MinMaxScaler(clip=True)))
     if baseline.labels == "each":
         inner = OneVsRestClassifier(inner, n_jobs=-1 if baseline.threads else None)

@@ -8,7 +8,9 @@ from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 TRUSTED_TYPES = (
+    "clipfuse.baselines.captions.CaptionReader",
     "clipfuse.baselines.label_powerset.LabelPowerset",
+    "scipy.sparse._csr.csr_matrix",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
 )

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from clipfuse.baselines.estimator import Estimator, fit_estimator
+from clipfuse.baselines.kinds import WordFeatures
 from clipfuse.heads import Head
 from clipfuse.settings import Choice
 
@@ -21,19 +22,21 @@ class EstimatorHead(Head):
         dim: width of the features.
         labels: how many.
         choice: which baseline, with its parameters.
+        words: what it makes of captions, where the features are these; None: they are embeddings.
     """
 
     batchable = False  # see clipfuse.training.members
 
-    def __init__(self, dim: int, labels: int, choice: Choice) -> None:
+    def __init__(self, dim: int, labels: int, choice: Choice, words: WordFeatures | None = None) -> None:
         super().__init__()
         self.dim = dim
         self.choice = choice
+        self.words = words
         self.estimator: Estimator | None = None
 
     def fit(self, features: NDArray[np.float32], targets: NDArray[np.bool_], *, seed: int) -> None:
         """Fit on (rows, dim) features and (rows, labels) targets. Raises ConfigError, TrainingError."""
-        self.estimator = fit_estimator(self.choice, features, targets, seed=seed)
+        self.estimator = fit_estimator(self.choice, features, targets, words=self.words, seed=seed)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dim) -> (batch, labels) logits."""

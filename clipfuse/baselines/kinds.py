@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from clipfuse.registry import Registry
 
+WordFeatures = Literal["counts", "tfidf"]
+"""What an estimator can make of captions (see ``clipfuse.baselines.captions``)."""
+
 
 @dataclass(frozen=True)
 class Baseline:

@@ -29,7 +29,7 @@ class RowsOnDisk:
         places: stream -> where its rows are in its table, and in those of its views.
         targets: (rows, labels), on the device.
         bounds: start and stop of every block.
-        numbers: stream "numbers" of all rows, where it is read; small enough to stay in memory.
+        own: streams of the table itself, of all rows: small enough to stay in memory.
         label_vectors, groups: see ``Rows``.
     """
 
@@ -37,7 +37,7 @@ class RowsOnDisk:
     places: Mapping[str, Sequence[Places]]
     targets: torch.Tensor
     bounds: Sequence[tuple[int, int]]
-    numbers: Streams = field(default_factory=lambda: Streams({}, {}))
+    own: Streams = field(default_factory=lambda: Streams({}, {}))
     label_vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     groups: NDArray[np.int64] | None = None
 
@@ -47,13 +47,13 @@ class RowsOnDisk:
         found = {
             name: torch.from_numpy(places[0].valid).to(self.targets.device) for name, places in self.places.items()
         }
-        return {**found, **self.numbers.present}
+        return {**found, **self.own.present}
 
     @property
     def dims(self) -> dict[str, int]:
         """Stream -> width."""
         return {name: table.description.dim for name, table in self.tables.items()} | {
-            name: value.shape[-1] for name, value in self.numbers.values.items()
+            name: value.shape[-1] for name, value in self.own.values.items()
         }
 
     def blocks(self, generator: torch.Generator | None = None) -> Iterator[Block]:
@@ -79,9 +79,8 @@ class RowsOnDisk:
             )
             for name, places in self.places.items()
         }
-        found, numbers = as_streams(features, str(self.targets.device)), self.numbers.rows(rows)
-        values, present = {**found.values, **numbers.values}, {**found.present, **numbers.present}
-        return Block(start, stop, Streams(values, present, found.views))
+        found = as_streams(features, str(self.targets.device))
+        return Block(start, stop, found.beside(self.own.rows(rows)))
 
 
 def row_bytes(tables: StreamTables) -> int:

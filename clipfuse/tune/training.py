@@ -137,14 +137,14 @@ class TuneRows:
         copies = 1 + (config.stacking.folds if isinstance(model, StackedFusion) else 0)
         return max(1, min(MOST_TOGETHER, MOST_BYTES // (16 * copies * max(1, count_parameters(model)))))
 
-    def _numbers(self, tables: StreamTables) -> list[str]:
-        assert self.samples.numbers is not None
-        return [*tables.numbers, hashlib.sha256(self.samples.numbers.tobytes()).hexdigest()]
+    def _numbers(self) -> str | None:
+        numbers = self.samples.numbers
+        return None if numbers is None else hashlib.sha256(numbers.tobytes()).hexdigest()
 
     def _streams(self, config: TrainConfig) -> tuple[StreamTables, str]:
         """The tables that ``config`` reads, and what they are: which features of which inputs, and of a zero-shot head
         which prompts."""
-        reads = config.model_dump_json(include={"fusion", "modalities", "image", "text"})
+        reads = config.model_dump_json(include={"fusion", "modalities", "features", "image", "text"})
         if reads not in self._chosen:
             tables = select_streams(self.cache, config)
             digests = {
@@ -157,7 +157,7 @@ class TuneRows:
                     name: [one.fingerprint for one in those] for name, those in tables.view_descriptions().items()
                 },
                 "inputs": digests,
-                "numbers": self._numbers(tables) if tables.numbers else None,
+                "own": [tables.own.to_dict(), self._numbers() if tables.own.numbers else None],
             }
             self._chosen[reads] = tables, json.dumps(about, sort_keys=True)
         tables, features = self._chosen[reads]

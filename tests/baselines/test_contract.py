@@ -1,6 +1,7 @@
 """What every baseline promises, for each one in the registry."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from clipfuse.baselines import BASELINES, EstimatorHead, check_baseline, fit_estimator, load_estimator
 from clipfuse.errors import ConfigError, UnknownName
 from clipfuse.settings import Choice
+from clipfuse.table_streams import TableStreams
 
 SMALL = {
     "knn": {"n_neighbors": 7},
@@ -29,6 +31,22 @@ def data(labels=3, rows=200, seed=0):
 
 def choice(name, **more):
     return Choice(kind=name, **SMALL.get(name, {}) | more)
+
+
+def of_words(rows=120):
+    """Captions, and labels "has a dog", "has a cat", "has a bus"."""
+    rng = np.random.default_rng(1)
+    y = rng.random((rows, 3)) < 0.4
+    fill = ("street", "sunny", "photo", "red", "old")
+    names = ("dog", "cat", "bus")
+    return [
+        " ".join([*rng.choice(fill, 3), *(name for name, there in zip(names, row, strict=True) if there)]) for row in y
+    ], y
+
+
+def codes(captions):
+    table = SimpleNamespace(captions=captions)
+    return TableStreams(caption_bytes=64).read(table, "cpu").values["text"][:, 0].numpy().astype(np.float32)
 
 
 def fitted(name, labels=3, rows=200, **more):
@@ -112,6 +130,20 @@ class TestEveryBaseline:
     def test_unknown_parameters_are_refused_by_the_nearest_name(self, name):
         with pytest.raises(ConfigError, match=f"head {name}: unknown setting 'pcs'.*'pca'"):
             check_baseline(Choice(kind=name, pcs=3))
+
+    @pytest.mark.parametrize("words", ["counts", "tfidf"])
+    def test_reads_words(self, name, words):
+        captions, y = of_words()
+        x = codes(captions)
+        found = fit_estimator(choice(name), x, y, words=words)
+        unseen = codes(["a unicorn", "", "Ein Häuschen"])
+        assert np.isfinite(found.scores(unseen)).all()
+        assert roc_auc_score(y, found.scores(x), average="micro") > 0.8
+        again = load_estimator(found.to_bytes(), choice(name))
+        np.testing.assert_allclose(again.scores(x), found.scores(x), atol=1e-5)
+        assert found.to_bytes() == fit_estimator(choice(name), x, y, words=words).to_bytes()
+        reordered = codes([" ".join(reversed(caption.upper().split())) for caption in captions])
+        np.testing.assert_allclose(found.scores(reordered), found.scores(x), atol=1e-9)
 
     def test_as_a_head(self, name):
         x, y = data()

@@ -104,6 +104,10 @@ def test_defaults_in_the_help_are_the_defaults(options):
             {"head": {"kind": "knn", "n_neighbors": 4}, "fusion": {"kind": "text"}},
         ),
         (["--head", "knn"], {"head": {"kind": "knn"}, "fusion": {"kind": "concat"}}),
+        (
+            ["--head", "knn", "--features", "counts"],
+            {"head": {"kind": "knn"}, "fusion": {"kind": "text"}, "features": "counts"},
+        ),
         (["--loss", "focal"], {"fit": {"loss": {"kind": "focal"}}}),
         (["--optimizer", "adam", "--schedule", "plateau"], {"fit": {"optimizer": "adam", "schedule": "plateau"}}),
         (["--learning-rate", "0.1", "--weight-decay", "0"], {"fit": {"learning_rate": 0.1, "weight_decay": 0.0}}),
@@ -251,6 +255,10 @@ class TestWhatWouldBeIgnored:
             (["--fusion", "image", "--set", "parts.image.head.kind=linear"], "fusion image has no parts, so parts"),
             (["--fusion", "sum", "--set", "parts.concat.head.kind=linear"], "fusion sum has no part 'concat'"),
             (["--head", "knn", "--epochs", "3"], "head knn is not trained in steps, so fit.epochs"),
+            (
+                ["--head", "knn", "--features", "tfidf", "--text-output", "mean"],
+                "features tfidf are the words of captions, so text.output does nothing",
+            ),
         ],
     )
     def test_is_an_error_that_names_it(self, cli, arguments, said):

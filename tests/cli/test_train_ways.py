@@ -96,5 +96,8 @@ def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, _quick_in
     kinds = {open_run(path).metrics["kind"] for path in list_runs(tmp_path / "runs")}
     assert kinds == {f"{name}-text" for name in BASELINES}
     assert all(kind in result.stdout for kind in kinds)
+    assert result.stderr.count("scaled to 0 to 1") == 2  # the two kinds of naive Bayes
+    words = cli("train-head", "--head", "multinomial-nb", "--features", "tfidf", "--cache", "features/toy")
+    assert words.exit_code == 0 and "scaled" not in words.stderr and "multinomial-nb-tfidf" in words.stderr
     refused = cli("train-head", "--head", "all-baselines", "--epochs", 3, "--cache", "features/toy")
     assert refused.exit_code == 2 and "fit.epochs" in refused.stderr

@@ -1,15 +1,19 @@
 """Every recipe builds exactly the layers of its report, and trains."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from clipfuse.baselines import BASELINES
 from clipfuse.errors import UnknownName
 from clipfuse.fusions import modalities_read
 from clipfuse.models import build_model, check_models, count_parameters
 from clipfuse.recipes import find_recipe, recipe_kind, recipes
 from clipfuse.settings import updated
 from clipfuse.streams import Streams, modality_of
+from clipfuse.table_streams import TableStreams
 from clipfuse.train_config import TrainConfig
 from clipfuse.training.rows import RowsInMemory
 from clipfuse.training.train_models import Trainee, train_models
@@ -78,7 +82,8 @@ LAYERS = {
     "s2-gmlp": {"": [*[D, 0.5, "BatchNorm1d", "GELU", "LayerNorm", D, "Sigmoid", D] * 2, D]},
     "s2-gmlp-split": {"": [*[D, 0.5, "BatchNorm1d", "GELU", "LayerNorm", D // 2, D // 2] * 2, D]},
 }
-EVERY = [recipe.name for recipe in recipes() if recipe.source != "clipfuse"]
+EVERY = [recipe.name for recipe in recipes() if recipe.source != "clipfuse" and recipe.train.head.kind not in BASELINES]
+ESTIMATORS = [recipe.name for recipe in recipes() if recipe.train.head.kind in BASELINES]
 every = pytest.mark.parametrize("name", EVERY)
 
 
@@ -102,9 +107,11 @@ def layers(module):
 
 def test_every_row_of_the_reports_has_one():
     assert set(EVERY) == set(PARAMETERS) and len(EVERY) == len(set(EVERY))
+    kinds = ("knn", "decision-tree", "bagging", "random-forest", "boosting", "multinomial-nb", "svc")
+    assert set(ESTIMATORS) == {f"s0-{kind}" for kind in (*kinds, "label-powerset-svc")}
 
 
-@every
+@pytest.mark.parametrize("name", [*EVERY, *ESTIMATORS])
 def test_it_says_what_it_is(name):
     recipe = find_recipe(name)
     assert recipe.source == name.split("-")[0].upper()
@@ -169,7 +176,28 @@ def test_it_trains_as_the_report_did(name):
         assert {key: getattr(config.stacking.fit, key) for key in REPORTS[source]} == expected
 
 
-@pytest.mark.parametrize("name", [recipe.name for recipe in recipes()])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimators_are_fitted_on_the_words_of_captions(name):
+    config = find_recipe(name).train
+    assert config.features == "tfidf" and modalities_read(config.fusion, config.modalities) == ("text",)
+    captions = [f"photo of a {'dog' if n % 2 else 'cat'} and a {'bus' if n % 3 else 'tree'}" for n in range(150)]
+    own = TableStreams(caption_bytes=40)
+    streams = own.read(SimpleNamespace(captions=captions), "cpu")
+    targets = torch.tensor([[float("dog" in caption), float("bus" in caption)] for caption in captions])
+    model = build_model(config, own.dims, 2, seed=0)
+    train_models([Trainee(config, model, torch.arange(120), None)], RowsInMemory(streams, targets), lambda *_: None)
+    said = torch.sigmoid(predict_logits(model, streams))
+    assert (targets * said).sum() / targets.sum() > ((1 - targets) * said).sum() / (1 - targets).sum() + 0.1
+    estimator = model.fusion.head.estimator.pipeline.steps[-1][1]
+    own_parameters = getattr(estimator, "estimator", estimator).get_params(deep=False)
+    free = {"random_state", "n_jobs", "cache_size", "learning_rate", "max_iter", "max_leaf_nodes"}
+    plain = type(getattr(estimator, "estimator", estimator))().get_params(deep=False)
+    assert {key: value for key, value in own_parameters.items() if key not in free} == {
+        key: value for key, value in plain.items() if key not in free
+    }
+
+
+@pytest.mark.parametrize("name", [recipe.name for recipe in recipes() if recipe.name not in ESTIMATORS])
 def test_it_trains(name):
     """Two epochs on 40 rows, at small widths."""
     config = find_recipe(name).train
