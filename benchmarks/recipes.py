@@ -20,7 +20,7 @@ from clipfuse.config import SplitConfig
 from clipfuse.recipes import Recipe, recipes
 from clipfuse.run import Run, list_runs, open_run
 from clipfuse.splits import find_split
-from clipfuse.train_config import FitConfig, TrainConfig
+from clipfuse.train_config import FitConfig, StreamConfig, TrainConfig
 from clipfuse.train_head import train_head
 
 LOOPS = ("report", "clipfuse")
@@ -55,10 +55,14 @@ def main() -> None:
                 loops = LOOPS[:1]  # they are not trained in a loop
             else:
                 loops = chosen.loop or LOOPS
+            own = {name: with_output(stream, getattr(recipe.train, name).output) for name, stream in streams.items()}
+            if not set(own_outputs(recipe)) <= {table.description.output for table in cache.tables()}:
+                print(f"{recipe.name}: left out, the cache has no {', '.join(own_outputs(recipe))}")
+                continue
             for loop in loops:
                 found = []
                 for seed in range(chosen.seeds):
-                    config = settings(recipe, loop, chosen.precision).model_copy(update={**streams, "seed": seed})
+                    config = settings(recipe, loop, chosen.precision).model_copy(update={**own, "seed": seed})
                     if chosen.quick:
                         config = config.with_fits(lambda fit: fit.model_copy(update={"epochs": 1}))
                     kept = (chosen.runs or Path(folder) / "runs") / f"{recipe.name}-{loop}-{seed}"
@@ -74,6 +78,15 @@ def main() -> None:
     report(
         "recipes", chosen, rows, {"precision": chosen.precision or "the report's", "rows_by_role": last.metrics["rows"]}
     )
+
+
+def own_outputs(recipe: Recipe) -> list[str]:
+    """Outputs that a recipe asks for."""
+    return [stream.output for stream in (recipe.train.image, recipe.train.text) if stream.output is not None]
+
+
+def with_output(stream: StreamConfig, output: str | None) -> StreamConfig:
+    return stream if output is None else stream.model_copy(update={"output": output})
 
 
 def settings(recipe: Recipe, loop: str, precision: str | None) -> TrainConfig:

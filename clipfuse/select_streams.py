@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from clipfuse.cache_tables import PREFERRED
+from clipfuse.encoders.spec import tokens_of
 from clipfuse.errors import ConfigError, DataError
 from clipfuse.fusions import modalities_read
 from clipfuse.registry import did_you_mean
@@ -158,7 +159,13 @@ def _choose(tables: list[FeatureTable], wanted: str | None, wanted_output: str |
         )
     output = wanted_output or next((o for o in PREFERRED if o in outputs), next(iter(outputs)))
     if output not in outputs:
-        raise ConfigError(f"{name} has no output {output!r}", did_you_mean(output, outputs))
+        groups = tokens_of(output)
+        how = did_you_mean(output, outputs)
+        if groups:
+            how = (
+                f"Run clipfuse extract --encoder {quote(name)} --tokens {groups}, or choose another --{modality}-output"
+            )
+        raise ConfigError(f"{name} has no output {output!r}", how)
     first, *others = outputs[output]
     if others:
         fields = "; and ".join(difference(first.description.encoder, other.description.encoder) for other in others)

@@ -82,6 +82,8 @@ def test_outputs(several, settings):
     assert names(wanted) == {"image": "other/image/pooled"}
     with pytest.raises(ConfigError, match=r"other has no output 'poled'.*Did you mean 'pooled'"):
         select_streams(several.cache, settings("image", image={"encoder": "other", "output": "poled"}))
+    with pytest.raises(ConfigError, match=r"--encoder other --tokens 16, or choose another --image-output"):
+        select_streams(several.cache, settings("image", image={"encoder": "other", "output": "tokens-16"}))
 
 
 def test_one_encoder_with_two_settings(tmp_path, build_toy, add_features, settings):

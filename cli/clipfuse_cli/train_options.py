@@ -70,6 +70,10 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
             what = "stacking (--stacking, --folds)" if _is_given(given.get("stacking")) else "parts.*"
             raise ConfigError(f"fusion {kind} has no parts, so {what} does nothing", "Leave it out, or --fusion sum")
     else:
+        if config.stacking.method != "out-of-fold" and _is_given((given.get("stacking") or {}).get("folds")):
+            raise ConfigError(
+                f"stacking {config.stacking.method} has no folds, so --folds does nothing", "Leave it out"
+            )
         names = part_names(config.fusion, config.modalities)
         strange = [name for name in given.get("parts") or {} if name not in names]
         if strange:

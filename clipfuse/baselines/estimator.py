@@ -115,6 +115,7 @@ def fit_estimator(
         pipeline = _pipeline(choice, *features.shape, sparse=words is not None, seed=seed)
         with parallel_config(backend="threading"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline stops where it is told to
+            warnings.filterwarnings("ignore", "The number of unique classes")  # combinations of labels are many
             one_column = varying.shape[1] == 1 and BASELINES.get(choice.kind).labels in ("all", "each")
             pipeline.fit(features, varying[:, 0] if one_column else varying)
     except (ValueError, TypeError) as error:

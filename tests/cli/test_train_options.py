@@ -254,6 +254,7 @@ class TestWhatWouldBeIgnored:
             (["--fusion", "text", "--stacking", "joint"], "fusion text has no parts, so stacking"),
             (["--fusion", "image", "--set", "parts.image.head.kind=linear"], "fusion image has no parts, so parts"),
             (["--fusion", "sum", "--set", "parts.concat.head.kind=linear"], "fusion sum has no part 'concat'"),
+            (["--stacking", "joint", "--folds", "3"], "stacking joint has no folds"),
             (["--head", "knn", "--epochs", "3"], "head knn is not trained in steps, so fit.epochs"),
             (
                 ["--head", "knn", "--features", "tfidf", "--text-output", "mean"],
