@@ -120,7 +120,7 @@ class TestEveryBaseline:
         x, y = data()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            fit_estimator(choice(name), x[:20], data(labels=6, rows=20)[1])
+            fit_estimator(choice(name), x[:40], data(labels=6, rows=40)[1])
         y[:5, 0], y[:5, 1] = [True, False, True, False, True], [False, True, True, False, False]
         assert fit_estimator(choice(name), x[:5], y[:5]).scores(x).shape == (200, 3)
 
