@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from clipfuse.data.dataset import Dataset
 from clipfuse.errors import EncoderError
 from clipfuse.inputs import Progress
+from clipfuse.machine import compared_machine
 from clipfuse.memory import is_out_of_memory
 from clipfuse.shard_work import Batch, EncodeJob, ShardWork, TableKey
 from clipfuse.stage_clock import StageClock
@@ -32,6 +34,7 @@ class _Encoded(NamedTuple):
     work: ShardWork
     batch: Batch | None
     features: Mapping[str, Any]
+    seconds: float
     ends_task: bool
 
 
@@ -79,10 +82,12 @@ def encode_pass(
             yield lambda work=work, batch=last: run(work, batch, ends_task=True)  # type: ignore[misc]
 
     def run(work: ShardWork, batch: Batch | None, *, ends_task: bool) -> _Encoded:
+        started = time.perf_counter()
         found = {} if batch is None else _encode(jobs[batch.job], batch, device, clock)
-        return _Encoded(work, batch, found, ends_task)
+        return _Encoded(work, batch, found, time.perf_counter() - started, ends_task)
 
-    done, partly = 0, 0.0
+    done, partly, machine = 0, 0.0, compared_machine(device)
+    clock.lap()  # what other passes left over
     readers, writing = ThreadPoolExecutor(threads), ThreadPoolExecutor(1)
     depth = lanes_of(device)
     lanes = _Here() if depth == 1 else ThreadPoolExecutor(depth)
@@ -92,11 +97,11 @@ def encode_pass(
             for one in _results(lanes, encode(), depth if depth == 1 else depth + 1, None):
                 work = one.work
                 if one.batch is not None:
-                    work.take(one.batch, one.features)
+                    work.take(one.batch, one.features, one.seconds)
                     partly += one.batch.rows / len(work.jobs)
                 if one.ends_task and work.finish_task():
                     done, partly = done + len(work.rows), 0.0
-                    written.append(writing.submit(work.write))
+                    written.append(writing.submit(work.write, clock.lap(), machine))
                     with clock.waiting_for("disk"):
                         while len(written) > 2 or (written and written[0].done()):
                             written.popleft().result()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,25 @@ def describe_machine(device: str) -> dict[str, Any]:
         "device": device_name(device),
         "libraries": library_versions(),
     }
+
+
+def compared_machine(device: str) -> dict[str, Any]:
+    """Of :func:`describe_machine` what has to be equal for seconds to be compared."""
+    return {"processor": _processor(), "cores": cpu_count(), "device": device_name(device)}
+
+
+def machine_words(machine: Mapping[str, Any]) -> str:
+    """ "AMD EPYC 9654, 2 cores", with the GPU behind it where that is the device."""
+    gpu = "" if machine.get("device") in (None, "cpu") else f", {machine['device']}"
+    return f"{machine.get('processor') or 'unknown processor'}, {machine.get('cores') or '?'} cores{gpu}"
+
+
+def is_here(machine: Mapping[str, Any]) -> bool:
+    """Whether something was measured on this machine: its processor, as many cores, and a device that it has."""
+    if (machine.get("processor"), machine.get("cores")) != (_processor(), cpu_count()):
+        return False
+    device = machine.get("device")
+    return device == "cpu" or device in _gpu_names()
 
 
 def device_name(device: str) -> str:
@@ -84,6 +105,15 @@ def choose_device(wanted: str) -> str:
     return "cpu"
 
 
+@functools.cache
+def _gpu_names() -> frozenset[str]:
+    """Names of the GPUs that this process may use; imports torch only where there could be one."""
+    if choose_device("auto") == "cpu":
+        return frozenset()
+    return frozenset(device_name(f"cuda:{number}") for number in range(gpu_count()))
+
+
+@functools.cache
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

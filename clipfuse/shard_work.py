@@ -14,7 +14,7 @@ from clipfuse.data.pictures import PictureError, decode_picture
 from clipfuse.encoders import Encoder, EncoderSpec, Prepared
 from clipfuse.errors import DataError, EncoderError
 from clipfuse.views import View
-from clipfuse_cache import Shard, TableWriter
+from clipfuse_cache import Shard, ShardTime, TableWriter
 from clipfuse_cache.columns import take
 from clipfuse_cache.fingerprint import NO_DIGEST, input_digest
 
@@ -111,6 +111,7 @@ class ShardWork:
             self._parts[job, output] = _Part(values, np.zeros(len(rows), dtype=np.bool_))
         self.jobs = sorted({job for job, _ in missing})
         self._tasks_left = 0
+        self._encoding = dict.fromkeys(self.jobs, 0.0)
 
     def tasks(self, batch_size: int) -> Iterator[Callable[[], list[Batch]]]:
         """What is to be run in threads: a batch of pictures each, or some batches of captions of like length."""
@@ -127,12 +128,13 @@ class ShardWork:
             else:
                 yield lambda chunk=chunk: self._prepare_pictures(chunk)  # type: ignore[misc]
 
-    def take(self, batch: Batch, found: Mapping[str, NDArray[np.float32]]) -> None:
-        """Note one forward pass's features: output -> (inputs, tokens, dim).
+    def take(self, batch: Batch, found: Mapping[str, NDArray[np.float32]], seconds: float) -> None:
+        """Note one forward pass's features: output -> (inputs, tokens, dim), and the ``seconds`` that it took.
 
         Raises:
             EncoderError: a value that the table's dtype can't hold.
         """
+        self._encoding[batch.job] += seconds
         places = [place for same in batch.inputs for place in same]
         input_of = [n for n, same in enumerate(batch.inputs) for _ in same]
         for output, features in found.items():
@@ -160,15 +162,22 @@ class ShardWork:
         self._tasks_left -= 1
         return self._tasks_left == 0
 
-    def write(self) -> None:
-        """Write the shard of every table. Raises DiskFull, CacheError."""
+    def write(self, seconds: float, machine: Mapping[str, Any]) -> None:
+        """Write the shard of every table. Raises DiskFull, CacheError.
+
+        The ``seconds`` that all of it took on ``machine`` are shared out to the encoders by the time of their forward
+        passes: each has its part of the reading and decoding that was done for all of them.
+        """
+        whole = sum(self._encoding.values())
         ids = tuple(take(self._dataset.ids, self.rows))
         digests = np.frombuffer(b"".join(self._digests), dtype=np.uint8)
         for (job, output), part in self._parts.items():
             notes = {note: tuple(sorted(places)) for note, places in part.notes.items()}
             shard = Shard(ids, digests.reshape(-1, len(NO_DIGEST)), part.values, part.valid, part.failures, notes)
             writer = self._jobs[job].writers[output]
-            writer.write(writer.plan.first_shard + self._number, shard)
+            part_of = self._encoding[job] / whole if whole else 1 / len(self.jobs)
+            time = ShardTime(len(ids), round(seconds * part_of, 6), machine)
+            writer.write(writer.plan.first_shard + self._number, shard, time)
 
     def _distinct_inputs(self) -> list[list[int]]:
         same: dict[bytes, list[int]] = {}

@@ -30,6 +30,7 @@ class StageClock:
         self._running = 0
         self._encoding = 0
         self._wait: Wait | None = None
+        self._lap = 0.0
         self._since = time.perf_counter()
 
     @property
@@ -47,6 +48,13 @@ class StageClock:
     def seconds(self) -> Seconds:
         """Where the time went so far."""
         return self.total, self.encoding, self.inputs, self.disk
+
+    def lap(self) -> float:
+        """Seconds of passes since this was last asked, or since the beginning."""
+        with self._lock:
+            self._advance()
+            passed, self._lap = self.total - self._lap, self.total
+        return passed
 
     def add(self, seconds: Seconds) -> None:
         """Add what another process was told by :meth:`seconds`: shares are then of all processes' time."""
@@ -83,17 +91,21 @@ class StageClock:
 
     def _change(self, running: int = 0, encoding: int = 0, wait: Wait | None = None) -> None:
         with self._lock:
-            now = time.perf_counter()
-            passed, self._since = now - self._since, now
-            if self._running:
-                self.total += passed
-                if self._encoding:
-                    self.encoding += passed
-                elif self._wait == "inputs":
-                    self.inputs += passed
-                elif self._wait == "disk":
-                    self.disk += passed
+            self._advance()
             self._running += running
             self._encoding += encoding
             if not encoding:
                 self._wait = wait
+
+    def _advance(self) -> None:
+        """Count the time up to now."""
+        now = time.perf_counter()
+        passed, self._since = now - self._since, now
+        if self._running:
+            self.total += passed
+            if self._encoding:
+                self.encoding += passed
+            elif self._wait == "inputs":
+                self.inputs += passed
+            elif self._wait == "disk":
+                self.disk += passed

@@ -10,6 +10,7 @@ from clipfuse.extract import ExtractOptions, extract
 from clipfuse.shard_work import TOKENS_OF_A_ROW
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
 from clipfuse_cache import FeatureCache
+from clipfuse_cache.times import TIMES
 
 OPTIONS = ExtractOptions(shard_rows=16, batch_size=2, threads=2)
 
@@ -51,7 +52,8 @@ def run(root, device, factory=None, **changes):
     images = MemoryImages({f"p{n}": small_png(n) for n in range(50)})
     dataset = fake_dataset(images, {name: f"caption of {name}" for name in images.files})
     extract([factory or FakeFactory(batch_effect=0.1)], dataset, FeatureCache(root), replace(OPTIONS, **changes))
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != TIMES]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ import pytest
 from clipfuse.encoders import find_encoder
 from clipfuse.errors import CacheError, ConfigError, DataError, EncoderError
 from clipfuse.extract import ExtractOptions, extract
+from clipfuse.machine import compared_machine
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, load_encoders, small_png
 from clipfuse_cache import FeatureCache
 from clipfuse_cache.faults import armed
+from clipfuse_cache.times import TIMES
 
 SMALL = ExtractOptions(shard_rows=8, batch_size=3, threads=2)
 BOTH = ("projected", "pooled")
@@ -38,7 +40,9 @@ def cache(tmp_path):
 
 
 def files(cache):
-    return {str(path.relative_to(cache.root)): path.read_bytes() for path in cache.root.rglob("*") if path.is_file()}
+    """All but how long it took, which is another figure each time."""
+    paths = [path for path in cache.root.rglob("*") if path.is_file() and path.name != TIMES]
+    return {str(path.relative_to(cache.root)): path.read_bytes() for path in paths}
 
 
 def by_name(report):
@@ -550,6 +554,27 @@ def test_a_cache_knows_what_made_it(cache):
     assert about.encoder["backend"] == "fake"
     assert about.provenance["device"] == "cpu"
     assert "torch" in about.provenance["libraries"]
+
+
+def test_every_shard_says_what_it_took_however_often_it_was_interrupted(cache):
+    _, dataset = make(20)
+    for point in ("temporary:shard-000001.h5#1=error", "temporary:times.json#4=error"):
+        with armed(point), pytest.raises(CacheError):
+            extract([FakeFactory()], dataset, cache, SMALL)
+    extract([FakeFactory()], dataset, cache, SMALL)
+    for table in cache.tables():
+        assert [one.rows for one in table.times()] == [8, 8, 4]
+        assert all(one.seconds > 0 and one.machine == compared_machine("cpu") for one in table.times())
+
+
+def test_encoders_that_share_a_pass_share_its_seconds(cache):
+    _, dataset = make(20)
+    slow, quick = FakeFactory("slow", modalities=("image",), delay=0.02), FakeFactory("quick", outputs=BOTH)
+    report = extract([slow, quick], dataset, cache, SMALL)
+    seconds = {name: sum(one.seconds for one in made.table.times()) for name, made in by_name(report).items()}
+    assert seconds["slow/image/projected"] > seconds["quick/image/projected"] > 0
+    assert seconds["quick/image/projected"] == seconds["quick/image/pooled"]  # one forward pass gave both
+    assert seconds["slow/image/projected"] + seconds["quick/image/pooled"] <= report.stages["image"].total
 
 
 def test_mini_from_pictures_to_features(cache):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from clipfuse import predict as predict_module
 from clipfuse.config import SplitConfig
@@ -12,12 +13,15 @@ from clipfuse.cross_validate import cross_validate
 from clipfuse.data.dataset import LedgerEntry
 from clipfuse.errors import ConfigError
 from clipfuse.extract import ExtractOptions, extract
+from clipfuse.live import LoadedEncoders
 from clipfuse.predict import predict
 from clipfuse.pseudo_labels import read_unlabelled
+from clipfuse.rerun import Rerun, random_streams
 from clipfuse.run import open_run
 from clipfuse.select_streams import select_streams
 from clipfuse.splits import find_cross_validation, find_split
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
+from clipfuse.timing import Effort
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import check_config, train_head
 from clipfuse_cache import CacheMissing, FeatureCache
@@ -112,6 +116,14 @@ def test_beside_embeddings_of_pictures(data, train):
     for cache in (None, data.cache):
         found = predict(run, data.dataset, cache=cache, options=OPTIONS)
         np.testing.assert_allclose(found.probabilities, of_dataset(run, data.dataset), atol=1e-5)
+
+
+def test_its_speed_is_measured_from_words_and_beside_pictures(data, train, monkeypatch):
+    little = Effort(seconds=0.01, passes=2, calls=3)
+    for chosen in (config(), summed()):
+        found, notes = Rerun(LoadedEncoders("cpu"), data.dataset, effort=little).measure(train(chosen))
+        assert notes == [] and found.end_to_end.rows == 64
+        assert random_streams(train(chosen)).values["text"].dtype == torch.uint8
 
 
 def test_the_same_seed_gives_the_same_files(train):

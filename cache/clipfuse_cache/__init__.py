@@ -26,6 +26,7 @@ from clipfuse_cache.samples import Samples
 from clipfuse_cache.shard import Shard
 from clipfuse_cache.share import Share
 from clipfuse_cache.table import Features, FeatureTable, Places
+from clipfuse_cache.times import ShardTime
 from clipfuse_cache.writer import TableWriter
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Samples",
     "Shard",
     "ShardEntry",
+    "ShardTime",
     "Share",
     "TableDescription",
     "TableWriter",

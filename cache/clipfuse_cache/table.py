@@ -22,6 +22,7 @@ from clipfuse_cache.manifest import (
     shard_file,
 )
 from clipfuse_cache.shard import Shard, decode_shard
+from clipfuse_cache.times import ShardTime, read_times
 
 T = TypeVar("T")
 
@@ -174,6 +175,11 @@ class FeatureTable:
             for shard in self.shards()
             for name, digest in zip(shard.ids, shard.digests, strict=True)
         }
+
+    def times(self) -> list[ShardTime | None]:
+        """What each shard took to make, in the manifest's order; None where that is not known."""
+        known = read_times(self.folder)
+        return [known.get(entry.index) for entry in self.manifest.shards]
 
     def failures(self) -> dict[str, str]:
         """id -> reason, for rows whose input could not be read. Reads the shards that have any."""

@@ -29,6 +29,7 @@ from clipfuse_cache.manifest import (
 from clipfuse_cache.shard import Shard, encode_shard
 from clipfuse_cache.share import Share
 from clipfuse_cache.table import FeatureTable, file_size, read_shard, shard_entry
+from clipfuse_cache.times import ShardTime, note_time
 
 _NO_ROWS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
@@ -214,8 +215,8 @@ class TableWriter:
         """Positions (in the ids given) of the rows of shard ``index``."""
         return list(map(int, self._rows[self.plan.rows_of(index)]))
 
-    def write(self, index: int, shard: Shard) -> None:
-        """Write one planned shard; complete or absent.
+    def write(self, index: int, shard: Shard, time: ShardTime | None = None) -> None:
+        """Write one planned shard; complete or absent. ``time``: what it took, to be noted beside it.
 
         Raises:
             DiskFull, CacheError: it could not be written; earlier shards stay.
@@ -231,6 +232,10 @@ class TableWriter:
                 f"the table is {about.dtype} {(about.tokens, about.dim)}"
             )
         data = encode_shard(shard, fingerprint=about.fingerprint, index=index)
+        if time is not None:
+            with locked(self.folder):
+                if self._committed() is None:
+                    note_time(self.folder, index, time)  # first: so each shard that is there has its time
         with locked(self.folder, shared=True):
             if self._committed() is None:
                 write_bytes(self.folder / shard_file(index), data)
