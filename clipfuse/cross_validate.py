@@ -33,7 +33,7 @@ from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import time_rows
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import check_config, describe_run, kind_of
+from clipfuse.train_head import check_config, check_rows, describe_run, kind_of
 from clipfuse.train_jobs import Job, Trained, train_jobs
 from clipfuse.trivial import THRESHOLD, trivial_rows
 from clipfuse.zero_shot import find_label_vectors
@@ -93,6 +93,7 @@ def cross_validate(
     vectors = find_label_vectors(config, tables, samples.label_names)
     peak = PeakMemory.start(device)
     rows = load_rows(tables, samples, deals[0][0], device, vectors, memory_gb=config.memory_gb)
+    check_rows(rows)
     labels = list(samples.label_names)
     with new_run(runs, f"{kind_of(config)}-cv") as folder:
         folds: list[_Fold] = []

@@ -271,9 +271,14 @@ def list_runs(runs: Path) -> list[Path]:
     return sorted(path.parent for path in runs.glob("*/model"))
 
 
-def newest_run(runs: Path) -> Path:
-    """The newest complete run. Raises RunError where there is none."""
+def newest_run(runs: Path, *, with_model: bool = False) -> Path:
+    """The newest complete run, or the newest that keeps a model: a cross-validation keeps none. Raises RunError where
+    there is none."""
     found = [path for path in list_runs(runs) if (path / "metrics.json").exists()]
+    if with_model:  # where there is none, the newest one says why
+        found = [
+            path for path in found if any(file.name != "model.json" for file in (path / "model").iterdir())
+        ] or found
     if not found:
         raise RunError(f"there is no complete run in {runs}", "Train one with: clipfuse train-head --fusion sum")
     return max(found, key=lambda path: ((path / "metrics.json").stat().st_mtime_ns, path.name))

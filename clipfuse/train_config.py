@@ -89,6 +89,10 @@ class FitConfig(Settings):
         return undersample
 
 
+SHARED = ("loss", "label_weights", "label_smoothing", "oversample", "undersample")
+"""What a training is to learn, apart from how."""
+
+
 class PartConfig(Settings):
     """What one part of a stacked fusion has of its own; None, and what is not set in ``fit``, takes the run's.
     ``fusion`` sets more of a part that is a fusion with settings: it is of that kind."""
@@ -99,7 +103,8 @@ class PartConfig(Settings):
 
 
 class CombinerFitConfig(FitConfig):
-    """The training loop of a combiner, which is small."""
+    """The training loop of a combiner, which is small. What it learns (``SHARED``) is that of its parts where it is not
+    set here."""
 
     learning_rate: float = Field(default=2e-2, gt=0, le=10)
     epochs: int = Field(default=12, ge=1)
@@ -240,9 +245,25 @@ class TrainConfig(Settings):
             return self.fit
         return self.fit.model_copy(update={name: getattr(own.fit, name) for name in own.fit.model_fields_set})
 
+    @field_validator("modalities")
+    @classmethod
+    def _each_once(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(modalities)) < len(modalities):
+            raise ValueError("names one of them twice")
+        return modalities
+
+    @property
+    def combiner_fit(self) -> FitConfig:
+        """How the combiner is fitted."""
+        own = self.stacking.fit
+        shared = {name: getattr(self.fit, name) for name in SHARED if name not in own.model_fields_set}
+        return own.model_copy(update=shared)
+
     def resolved(self) -> TrainConfig:
-        """The same with every part's settings written out, so that what is kept of a run says all of them."""
-        return self.with_fits(lambda fit: fit)
+        """The same with the settings of every part and of the combiner written out, so that what is kept of a run says
+        all of them."""
+        stacking = self.stacking.model_copy(update={"fit": self.combiner_fit})
+        return self.with_fits(lambda fit: fit).model_copy(update={"stacking": stacking})
 
     def with_fits(self, change: Callable[[FitConfig], FitConfig]) -> TrainConfig:
         """The same with a change of how everything but the combiner is fitted; parts' settings are written out."""

@@ -13,7 +13,7 @@ import torch
 from clipfuse.baselines import BASELINES
 from clipfuse.data.split import Split
 from clipfuse.ensembles import check_ensemble
-from clipfuse.errors import ConfigError
+from clipfuse.errors import ConfigError, DataError
 from clipfuse.finish import finish, refinish
 from clipfuse.fusions import SINGLE, STACKED
 from clipfuse.initial import check_unseen, initial_states
@@ -93,7 +93,7 @@ def train_head(
     vectors = find_label_vectors(config, tables, samples.label_names)
     peak = PeakMemory.start(device)
     rows = load_rows(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
-    _check_present(rows)
+    check_rows(rows)
     labels = list(samples.label_names)
     streams = {name: table.description for name, table in tables.items()}
     job, seen, origin = Job(config, rows.index), frozenset[str](), None
@@ -294,12 +294,21 @@ def _refit(job: Job, rows: LabelledRows, train: torch.Tensor, trained: Trained, 
     return train_jobs([again], rows.rows, progress)[0]
 
 
-def _check_present(rows: LabelledRows) -> None:
-    for name, roles in rows.missing().items():
+def check_rows(rows: LabelledRows) -> None:
+    """Make sure that there is something to learn, from each stream that is read and for each role.
+
+    Raises:
+        DataError: no labels.
+        ConfigError: no training row has an input, or no row of another role has any of them.
+    """
+    if rows.rows.targets.shape[1] == 0:
+        raise DataError("not one row has a label", "Name their column: clipfuse extract --label-column NAME")
+    missing = rows.missing()
+    for name, roles in missing.items():
         for role, count in roles.items():
-            if count == len(rows.index[role]):
+            if count == len(rows.index[role]) and (role == "train" or len(missing) == 1):
                 what = input_word(name)
                 raise ConfigError(
-                    f"not one of the {count} {role} rows has a {what}, so nothing can be said of fusing them",
+                    f"not one of the {count} {role} rows has a {what}, so nothing can be said of them",
                     f"Check where clipfuse extract finds the {what}s, or choose another --fusion",
                 )

@@ -256,6 +256,14 @@ def test_the_newest_run(trained, tmp_path):
         path = shutil.copytree(trained[kind].path, tmp_path / f"{9 - n}-{kind}")
         os.utime(path / "metrics.json", (1_000_000 + n, 1_000_000 + n))
     assert newest_run(tmp_path).name == "7-knn"
+    for file in (path / "model").iterdir():  # as a cross-validation leaves it
+        if file.name != "model.json":
+            file.unlink()
+    assert newest_run(tmp_path).name == "7-knn"
+    assert newest_run(tmp_path, with_model=True).name == "8-sum"
+    shutil.rmtree(tmp_path / "8-sum")
+    shutil.rmtree(tmp_path / "9-image")
+    assert newest_run(tmp_path, with_model=True).name == "7-knn"  # which says why it can't predict
 
 
 def test_a_run_folder_is_new(tmp_path):

@@ -52,6 +52,12 @@ def reopened(run):
     return opened.predictor().probabilities(streams)
 
 
+def test_a_table_without_a_single_label(toy, settings, tmp_path):
+    bare = replace(toy.samples, labels=np.zeros((len(toy.samples), 0), bool), label_names=())
+    with pytest.raises(DataError, match=r"not one row has a label.*--label-column"):
+        train_head(toy.cache, bare, toy.split(), settings("text", epochs=1), runs=tmp_path)
+
+
 @pytest.mark.parametrize(("fusion", "head"), COMBINATIONS)
 def test_every_fusion_with_every_head(toy, settings, tmp_path, fusion, head):
     run = train(toy, settings(fusion, head, epochs=10, fit={"batch_size": 16}), tmp_path)

@@ -112,7 +112,7 @@ def open_run(run: Path | None, runs: Path) -> Run:
     from clipfuse import run as library
 
     if run is None:
-        return library.open_run(library.newest_run(runs))
+        return library.open_run(library.newest_run(runs, with_model=True))
     return library.open_run(runs / run if not run.is_dir() and (runs / run).is_dir() else run)
 
 

@@ -36,6 +36,8 @@ def show_run(run: Run) -> None:
     show_modalities(metrics["modalities"])
     show_members(metrics.get("ensemble"))
     show_storage(metrics)
+    for line in choices(run):
+        print(line)
     show_labels(metrics["scores"]["test"]["scores"]["labels"])
 
 
@@ -110,6 +112,24 @@ def show_members(ensemble: Mapping[str, Any] | None) -> None:
         f" member {ensemble['best_member']}, the best on validation.",
         markup=False,
     )
+
+
+def choices(run: Run) -> list[str]:
+    """What thresholds, the rule for empty rows and calibration are worth on the test rows, a sentence each; none for
+    those that were left as they are."""
+    config, metrics, found = run.config, run.metrics, []
+    gain = (metrics.get("threshold_gain") or {}).get("micro_f1")
+    if gain and (config.thresholds, config.empty_rows) != ("fixed", "nothing"):
+        chosen = f"thresholds {config.thresholds}, empty rows {config.empty_rows}"
+        spread = f"95% interval {gain['low']:+.3f} to {gain['high']:+.3f}"
+        found.append(f"{chosen}: micro-F1 {gain['observed']:+.3f} beside a plain 0.5 ({spread}).")
+    calibration = metrics.get("calibration")
+    if calibration:
+        names = {"error": "calibration error", "label_error": "its mean over labels", "log_loss": "log loss"}
+        before, after = calibration["before"], calibration["after"]
+        gains = ", ".join(f"{words} {before[name]:.3f} → {after[name]:.3f}" for name, words in names.items())
+        found.append(f"calibration {calibration['kind']}: {gains}.")
+    return found
 
 
 def show_storage(metrics: Mapping[str, Any]) -> None:

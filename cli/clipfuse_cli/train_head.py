@@ -167,7 +167,12 @@ def train_head(
         ),
     ] = 1,
     cross_validate: Annotated[
-        int | None, _choosing("Score every row with models that have not seen it, in so many folds.")
+        int | None,
+        typer.Option(
+            min=2,
+            help="Score every row with models that have not seen it, in so many folds.",
+            rich_help_panel="Choosing",
+        ),
     ] = None,
     storage: Annotated[str | None, _choosing("Of the kept weights: float32, float16, int8.", "float32")] = None,
     device: o.Device = None,

@@ -47,7 +47,12 @@ def check_age(cache: FeatureCache, samples: Samples, tables: Sequence[TableConfi
 
 def cache_of(table: Path) -> Path:
     """The cache of a table, where extract puts it; or the cache itself."""
-    return table if (table / "samples.h5").exists() else default_cache(table)
+    from clipfuse.errors import ConfigError
+
+    found = table if (table / "samples.h5").exists() else default_cache(table)
+    if not table.exists() and not (found / "samples.h5").exists():
+        raise ConfigError(f"there is no table and no cache {table}", "Name the table that clipfuse extract was given")
+    return found
 
 
 def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
@@ -62,7 +67,7 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
     """
     from clipfuse.baselines import BASELINES
     from clipfuse.errors import ConfigError
-    from clipfuse.fusions import STACKED, part_names
+    from clipfuse.fusions import STACKED, combiner_of, modalities_read, part_names
 
     kind = config.fusion.kind
     if kind not in STACKED:
@@ -70,6 +75,17 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
             what = "stacking (--stacking, --folds)" if _is_given(given.get("stacking")) else "parts.*"
             raise ConfigError(f"fusion {kind} has no parts, so {what} does nothing", "Leave it out, or --fusion sum")
     else:
+        stacking = given.get("stacking") or {}
+        combiner = combiner_of(config.fusion)
+        if combiner.kind == "max" or (combiner.kind, combiner.options.get("weights", "equal")) == ("average", "equal"):
+            if _is_given(stacking):
+                raise ConfigError(
+                    f"fusion {kind} has nothing to learn from stacking", "Leave out --stacking and --folds"
+                )
+        elif config.stacking.method == "joint" and _is_given(stacking.get("fit")):
+            raise ConfigError(
+                "stacking joint trains the combiner with all the rest: stacking.fit does nothing", "Set fit"
+            )
         if config.stacking.method != "out-of-fold" and _is_given((given.get("stacking") or {}).get("folds")):
             raise ConfigError(
                 f"stacking {config.stacking.method} has no folds, so --folds does nothing", "Leave it out"
@@ -78,6 +94,27 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
         strange = [name for name in given.get("parts") or {} if name not in names]
         if strange:
             raise ConfigError(f"fusion {kind} has no part {strange[0]!r}", f"Its parts are {', '.join(names)}")
+    read = modalities_read(config.fusion, config.modalities)
+    for modality in ("image", "text"):
+        if modality not in read and _is_given(given.get(modality)):
+            name = next(name for name, value in given[modality].items() if _is_given(value))
+            raise ConfigError(
+                f"fusion {kind} does not read {modality}, so {modality}.{name} does nothing", "Leave it out"
+            )
+    fit = given.get("fit") or {}
+    if len(read) == 1 and _is_given(fit.get("modality_dropout")):
+        raise ConfigError(
+            f"fusion {kind} reads one modality, which no row can lose: --modality-dropout", "Leave it out"
+        )
+    needed = {"cycles": "cosine", "milestones": "multi-step", "plateau_epochs": "plateau"}
+    for name, schedule in needed.items():
+        if _is_given(fit.get(name)) and config.fit.schedule != schedule:
+            raise ConfigError(
+                f"fit.{name} is of schedule {schedule}, this one is {config.fit.schedule}",
+                f"Leave it out, or --schedule {schedule}",
+            )
+    if _is_given(fit.get("cycles")) and config.ensemble.kind == "snapshots":
+        raise ConfigError("an ensemble of snapshots has a cycle for each: --cycles does nothing", "Leave it out")
     if config.features != "embeddings" and _is_given(given.get("text")):
         name = next(name for name, value in given["text"].items() if _is_given(value))
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +152,16 @@ def tune(
         note(f"the best settings are in {path}; train them with: clipfuse train-head")
     else:
         start = with_recipe(project, best.config.recipe).train
-        note(f"train the best: {_command(best, start)}")
+        places = {
+            "--cache": cache,
+            "--split": split,
+            "--validation": validation,
+            "--test": test,
+            "--split-seed": split_seed,
+            "--test-table": test_table,
+            "--runs": runs,
+        }
+        note(f"train the best: {_command(best, start, places)}")
 
 
 def _paths(values: dict[str, Any], before: str = "") -> set[str]:
@@ -227,8 +237,9 @@ def _show(found: Search, metric: MetricName, rows: int, *, json: bool) -> None:
     console.print(grid)
 
 
-def _command(best: Trial, start: TrainConfig) -> str:
-    """train-head with every setting that is not what it would ``start`` from."""
+def _command(best: Trial, start: TrainConfig, options: Mapping[str, Any]) -> str:
+    """train-head on the same rows, with every setting that is not what it would ``start`` from. ``options`` are those
+    that were typed, None where one was not."""
     from shlex import quote
 
     words = ["clipfuse", "train-head"]
@@ -236,6 +247,8 @@ def _command(best: Trial, start: TrainConfig) -> str:
         words += ["--recipe", best.config.recipe]
     for path, value in _differences(start, best.config):
         words += ["--set", quote(f"{path}={value}")]
+    for option, value in options.items():
+        words += [] if value is None else [option, quote(str(value))]
     return " ".join(words)
 
 

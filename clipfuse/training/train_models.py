@@ -60,7 +60,7 @@ class Trainee:
 
     def fit_config(self, part: str) -> FitConfig:
         """How a part, the combiner, or the joint model is fitted."""
-        chosen = self.config.stacking.fit if part == COMBINER else self.config.fit_of(part)
+        chosen = self.config.combiner_fit if part == COMBINER else self.config.fit_of(part)
         return chosen.model_copy(update={"epochs": self.epochs[part]}) if part in self.epochs else chosen
 
 

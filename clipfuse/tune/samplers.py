@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,10 @@ OPTUNA_WAVE = 4
 """Points that optuna chooses before it hears of the first one's score: what can be trained side by side."""
 
 
+MOST_SETTINGS = 5000
+"""Of a grid."""
+
+
 def make_waves(name: str | None, space: Space, trials: int, seed: int) -> Waves:
     """The waves of a sampler; None: stages for a space that says by itself what is tried, random for others.
 
@@ -29,7 +34,7 @@ def make_waves(name: str | None, space: Space, trials: int, seed: int) -> Waves:
     name = name or ("stages" if space.is_staged() else "random")
     makers: dict[str, Callable[[], Waves]] = {
         "stages": lambda: _stages(space),
-        "grid": lambda: _grid(_only_stage(space, "grid")),
+        "grid": lambda: _grid(_only_stage(space, "grid"), space.name),
         "random": lambda: _random(_only_stage(space, "random"), trials, seed),
         "optuna": lambda: _optuna(_only_stage(space, "optuna"), trials, seed),
     }
@@ -63,9 +68,20 @@ def _random(stage: Stage, trials: int, seed: int) -> Waves:
     yield [draw() for _ in range(trials)]
 
 
-def _grid(stage: Stage) -> Waves:
-    """The full product."""
-    yield [*stage.grid()]
+def _grid(stage: Stage, name: str) -> Waves:
+    """The full product. Raises ConfigError where that is more than anybody would train."""
+    sizes = [len(dimension.grid()) for dimension in stage.dimensions.values()]
+    settings = math.prod(sizes) * max(1, len(stage.points))
+    if settings > MOST_SETTINGS:
+        raise ConfigError(
+            f"the grid of space {name} has {settings:,} settings",
+            "Search it instead (--sampler random --trials 30), or name fewer values in a --space of your own",
+        )
+    return _once(stage.grid())
+
+
+def _once(points: Sequence[Point]) -> Waves:
+    yield [*points]
 
 
 def _stages(space: Space) -> Waves:

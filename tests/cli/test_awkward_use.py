@@ -73,6 +73,8 @@ def test_a_role_without_any_picture_is_refused(photos, cli, done):
     done("extract")
     refused = cli("train-head", "--fusion", "image", *QUICK)
     assert refused.exit_code == 2 and "not one of the 20 test rows has a picture" in refused.stderr
+    fused = done("train-head", "--fusion", "sum", *QUICK)  # they have captions
+    assert "20 of the test rows without picture" in fused.stdout
 
 
 def test_an_edited_table_is_not_trained_on_as_it_was(photos, cli, done):

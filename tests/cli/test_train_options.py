@@ -255,6 +255,17 @@ class TestWhatWouldBeIgnored:
             (["--fusion", "image", "--set", "parts.image.head.kind=linear"], "fusion image has no parts, so parts"),
             (["--fusion", "sum", "--set", "parts.concat.head.kind=linear"], "fusion sum has no part 'concat'"),
             (["--stacking", "joint", "--folds", "3"], "stacking joint has no folds"),
+            (["--stacking", "joint", "--set", "stacking.fit.epochs=3"], "stacking joint trains the combiner with all"),
+            (["--fusion", "average", "--folds", "3"], "fusion average has nothing to learn"),
+            (["--fusion", "max", "--stacking", "in-sample"], "fusion max has nothing to learn"),
+            (["--fusion", "image", "--text-encoder", "toy"], "fusion image does not read text, so text.encoder"),
+            (["--fusion", "text", "--image-view", "flip"], "fusion text does not read image, so image.views"),
+            (["--fusion", "text", "--modality-dropout", "0.5"], "fusion text reads one modality"),
+            (["--schedule", "constant", "--cycles", "3"], "fit.cycles is of schedule cosine, this one is constant"),
+            (["--set", "fit.milestones=[0.2]"], "fit.milestones is of schedule multi-step, this one is cosine"),
+            (["--ensemble", "snapshots:2", "--cycles", "3"], "a cycle for each"),
+            (["--cross-validate", "1"], "than or equal"),
+            (["--modalities", "image,image"], "names one of them twice"),
             (["--head", "knn", "--epochs", "3"], "head knn is not trained in steps, so fit.epochs"),
             (
                 ["--head", "knn", "--features", "tfidf", "--text-output", "mean"],
@@ -269,3 +280,10 @@ class TestWhatWouldBeIgnored:
 
     def test_what_a_recipe_brings_is_none(self, asked):
         assert asked("--recipe", "s2-sum", "--fusion", "image").fusion.kind == "image"
+
+
+def test_a_table_that_is_not_there_has_no_cache(tmp_path):
+    from clipfuse_cli.train_options import cache_of
+
+    with pytest.raises(ConfigError, match=r"no table and no cache .*nope\.csv"):
+        cache_of(tmp_path / "nope.csv")

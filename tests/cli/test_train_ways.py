@@ -87,6 +87,18 @@ def test_views_that_are_not_there(train):
     assert "no views" in result.stderr
 
 
+def test_what_choosing_was_worth_is_said(cli, tmp_path, build_toy, _quick_intervals):
+    build_toy(tmp_path / "features" / "toy", rows=80)
+    short = ("--cache", "features/toy", "--fusion", "text", "--epochs", 2)
+    plain = cli("train-head", *short)
+    assert "beside a plain 0.5" not in plain.stdout and "calibration" not in plain.stdout
+    chosen = cli("train-head", *short, "--thresholds", "per-label", "--calibration", "platt")
+    metrics = open_run(list_runs(tmp_path / "runs")[-1]).metrics
+    gain, before = metrics["threshold_gain"]["micro_f1"], metrics["calibration"]["before"]
+    assert f"micro-F1 {gain['observed']:+.3f} beside a plain 0.5" in chosen.stdout
+    assert f"calibration platt: calibration error {before['error']:.3f} →" in chosen.stdout
+
+
 def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, _quick_intervals):
     from clipfuse.baselines import BASELINES
 

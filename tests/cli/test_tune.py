@@ -22,7 +22,7 @@ def test_a_search_says_how_to_train_the_best_and_saves_it(toy_cli, tmp_path):
     assert first.stderr.count("micro_f1 0.") == 2
     command = first.stderr.splitlines()[-1]
     assert command.startswith("train the best: clipfuse train-head --set")
-    assert "fit.epochs=1" in command
+    assert "fit.epochs=1" in command and command.endswith("--cache features/toy")
     assert not (tmp_path / "clipfuse.toml").exists()
 
     again = toy_cli("tune", "--head", "mlp", "--fusion", "concat", *SMALL, "--json", "--save")
@@ -43,6 +43,7 @@ def test_a_search_says_how_to_train_the_best_and_saves_it(toy_cli, tmp_path):
         (("--space", "mine.toml"), "mine.toml can't be read"),
         (("--metric", "f1"), "unknown metric 'f1'"),
         (("--grid", "--sampler", "random"), "Leave out one of them"),
+        (("--grid", "--fusion", "concat"), "has 72,576 settings"),
         (("--epoch-scale", "0"), "--epoch-scale is 0"),
         (("--head", "knn", "--fusion", "concat"), "no space is known for head knn"),
     ],

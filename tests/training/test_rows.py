@@ -1,16 +1,33 @@
 """Rows that come in blocks, as they do from a disk, train what rows in memory train."""
 
+import numpy as np
 import pytest
 import torch
 
 from clipfuse.errors import TrainingError
 from clipfuse.models import build_model
 from clipfuse.stream_model import StreamModel
+from clipfuse.streams import Streams
 from clipfuse.train_config import FitConfig
 from clipfuse.training.fit import Member, _groups, fit
+from clipfuse.training.rows import RowsInMemory, fold_rows
 from clipfuse.training.scaling import set_scalers, stream_moments
 from clipfuse.training.train_models import Trainee, train_models
 from clipfuse.training.validation import predict_rows, validate
+
+
+def test_rows_of_one_group_are_in_one_fold():
+    generator = torch.Generator().manual_seed(0)
+    targets = (torch.rand(60, 3, generator=generator) > 0.6).float()
+    groups = np.arange(60) // 4
+    train = torch.arange(1, 58)
+    parted = {}
+    for name, own in (("grouped", groups), ("alone", None)):
+        found = fold_rows(RowsInMemory(Streams({}, {}), targets, groups=own), train, 3, seed=1)
+        held_out = [set(groups[train.numpy()[outside]]) for _, outside in found]
+        assert sorted(np.concatenate([outside for _, outside in found])) == list(range(57))
+        parted[name] = sum(map(len, held_out)) - len(set().union(*held_out))
+    assert parted["grouped"] == 0 < parted["alone"]
 
 
 @pytest.fixture
