@@ -26,10 +26,11 @@ from clipfuse.inputs import Progress, no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.machine import describe_machine
 from clipfuse.metrics import evaluate
+from clipfuse.peak_memory import PeakMemory
 from clipfuse.predictions import Predictions
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
 from clipfuse.run import Run, new_run, write_run
-from clipfuse.run_metrics import rows_per_second
+from clipfuse.run_metrics import time_rows
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import check_config, describe_run, kind_of
@@ -90,6 +91,7 @@ def cross_validate(
     tables = select_streams(cache, config)
     check_inputs(tables, samples)
     vectors = find_label_vectors(config, tables, samples.label_names)
+    peak = PeakMemory.start(device)
     rows = load_rows(tables, samples, deals[0][0], device, vectors, memory_gb=config.memory_gb)
     labels = list(samples.label_names)
     with new_run(runs, f"{kind_of(config)}-cv") as folder:
@@ -105,7 +107,7 @@ def cross_validate(
         truth = everything.truth(everything.index["test"])
         epochs = median_epochs([fold.trained for fold in folds])
         metrics: dict[str, Any] = {
-            **describe_run(config, cache, samples, deals[0][0], device),
+            **describe_run(config, cache, samples, tables, deals[0][0], device),
             "split": _split(deals),
             "rows": {**{role: len(first[0].rows.index[role]) for role in ROLES}, "test": len(rows.ids)},
             "truth": everything.truth_digest(labels),
@@ -115,7 +117,7 @@ def cross_validate(
             "thresholds": config.thresholds,
             "best_epochs": epochs,
             "seconds": {"train": sum(fold.trained.seconds for fold in folds)},
-            "prediction_rows_per_second": rows_per_second(first[0].finished.predictor, rows, everything.index["test"]),
+            "prediction": time_rows(first[0].finished.predictor, rows, everything.index["test"]),
             "parameters": first[0].finished.predictor.parameters,
             "refit": config.refit,
             "modalities": {},
@@ -127,6 +129,7 @@ def cross_validate(
             (refitted,) = train_jobs([Job(config, {"train": everything.index["test"]}, epochs)], rows.rows, progress)
             predictor = refinish(config, refitted.predictor, calibration)
             metrics["seconds"]["refit"] = refitted.seconds
+        metrics["peak_memory"] = peak.stop().to_dict()
         history = [{"repeat": n, **record} for n, fold in enumerate(folds, 1) for record in fold.trained.history]
         write_bytes(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history).encode())
         return write_run(

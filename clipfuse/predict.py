@@ -87,8 +87,8 @@ def predict(
     if cache is not None:
         streams, ledger = _read(run, dataset, cache, progress)
     else:
-        factories = _find_encoders(run, encoders or {})
-        options = replace(options, views=_find_views(run, word_list))
+        factories = run_encoders(run, encoders or {})
+        options = replace(options, views=run_views(run, word_list))
         with tempfile.TemporaryDirectory(prefix="clipfuse-") as folder:
             streams, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
     streams = with_numbers(streams, run.numbers, dataset.number_names, dataset.numbers, "cpu")
@@ -127,7 +127,7 @@ def _read(
     run: Run, dataset: Dataset, cache: FeatureCache, progress: Progress
 ) -> tuple[Streams, tuple[LedgerEntry, ...]]:
     plain = {name: cache.table(stream) for name, stream in run.streams.items()}
-    views = {name: tuple(map(cache.table, those)) for name, those in _views_read(run).items()}
+    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
     tables = StreamTables(plain, views)
     samples, unreadable = describe_samples(dataset, cache.samples(), progress)
     check_inputs(tables, samples)
@@ -166,7 +166,7 @@ def _encode(
     made = {name: by_fingerprint[s.fingerprint] for name, s in run.streams.items() if s.fingerprint in by_fingerprint}
     views = {
         name: tuple(by_fingerprint[view.fingerprint] for view in those)
-        for name, those in _views_read(run).items()
+        for name, those in views_read(run).items()
         if name in made
     }
     found = read_streams(StreamTables(made, views), dataset.ids)
@@ -178,23 +178,29 @@ def _encode(
             values[name] = torch.zeros(rows, stream.tokens, stream.dim)
             present[name] = torch.zeros(rows, dtype=torch.bool)
     # views of what is not there count, too: the mean over views is the same one whatever other rows have
-    absent = {name: tuple(values[name] for _ in those) for name, those in _views_read(run).items() if name not in made}
+    absent = {name: tuple(values[name] for _ in those) for name, those in views_read(run).items() if name not in made}
     return Streams(values, present, {**found.views, **absent}), tuple(ledger)
 
 
-def _views_read(run: Run) -> Mapping[str, tuple[TableDescription, ...]]:
+def views_read(run: Run) -> Mapping[str, tuple[TableDescription, ...]]:
     """The tables of views that a prediction needs: training draws from views, but few runs average over them."""
     return run.views if run.config.average_views else {}
 
 
-def _find_views(run: Run, word_list: Path | None) -> tuple[View, ...]:
-    names = {(view.view, str(view.encoder["view"])): None for those in _views_read(run).values() for view in those}
+def run_views(run: Run, word_list: Path | None) -> tuple[View, ...]:
+    """The views that a prediction averages over. Raises ConfigError where one can't be made as it was."""
+    names = {(view.view, str(view.encoder["view"])): None for those in views_read(run).values() for view in those}
     return tuple(find_view(name, settings, word_list) for name, settings in names)
 
 
-def _find_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
+def run_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
     """The encoders of the run's streams by how their features are stored, each reduced to what the run reads and
-    checked against its fingerprint."""
+    checked against its fingerprint. ``names``: stream -> encoder name, where its files are no longer where they were.
+
+    Raises:
+        DataError: features that were imported.
+        FingerprintMismatch, WeightsMissing, EncoderError: see each message.
+    """
     wanted: dict[tuple[str, Precision, int | None, Storage], list[TableDescription]] = {}
     for stream, description in run.streams.items():
         if description.is_imported:

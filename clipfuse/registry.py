@@ -45,6 +45,10 @@ class Registry(Generic[T]):
             raise UnknownName(f"unknown {self.kind} {name!r}", did_you_mean(name, self._entries))
         return self._entries[name]
 
+    def entries(self) -> list[T]:
+        """All of them, in the order in which they were registered."""
+        return list(self._entries.values())
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 

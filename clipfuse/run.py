@@ -13,6 +13,7 @@
         seen.json            ids of rows outside the split that the model was trained on, where there are such
         metrics.json         scores, and the SHA-256 of every file that is read again; written last: its presence
                              means that the run is complete
+        timing.json          what clipfuse bench --rerun measured later, where it did (see measured.py)
 """
 
 from __future__ import annotations
@@ -83,16 +84,27 @@ class Run:
         """Stream -> width, in the order in which the model joins them."""
         return stream_dims(self.streams, self.numbers)
 
+    @property
+    def keeps_model(self) -> bool:
+        """Whether there is anything to predict with: a cross-validation without refit has no model."""
+        return any(name.startswith("model/") and name != "model/model.json" for name in self.metrics["files"])
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The machine that it was trained on, see :func:`clipfuse.machine.describe_machine`. Raises RunError."""
+        found: Mapping[str, Any] = json.loads(_read(self.path, "environment.json", self.metrics))
+        return found
+
     def predictor(self) -> Predictor:
         """The trained model. Raises RunError where there is none, a file was changed or can't be loaded."""
         from clipfuse.predictor import load_predictor  # torch: bench reads runs without it
 
-        names = [name for name in self.metrics["files"] if name.startswith("model/")]
-        if names == ["model/model.json"]:
+        if not self.keeps_model:
             raise RunError(
                 f"{self.name} is a cross-validation: it scores a way to train, and keeps no model",
                 "Train one with the same options and without --cross-validate, or with --refit all beside it",
             )
+        names = [name for name in self.metrics["files"] if name.startswith("model/")]
         files = {name.removeprefix("model/"): _read(self.path, name, self.metrics) for name in names}
         return load_predictor(files, self.config, self.dims, self.labels)
 
@@ -123,10 +135,19 @@ class Run:
         return sum(path.stat().st_size for path in (self.path / "model").iterdir())
 
     @property
-    def encoder_bytes(self) -> int:
-        """Bytes of the weights' files of the encoders that the streams come from, each file once."""
-        weights = {s.encoder["weights"]: int(s.provenance.get("weights_bytes", 0)) for s in self.streams.values()}
-        return sum(weights.values())
+    def encoder_bytes(self) -> int | None:
+        """Bytes of the weights' files of the encoders that the streams come from, each file once; None where features
+        were imported, whose encoders are not known."""
+        return self._of_weights("weights_bytes")
+
+    @property
+    def encoder_parameters(self) -> int | None:
+        """How many numbers these files hold; None where that is not known."""
+        return self._of_weights("parameters")
+
+    def _of_weights(self, what: str) -> int | None:
+        each = {s.encoder["weights"]: int(s.provenance.get(what) or 0) for s in self.streams.values()}
+        return sum(each.values()) if all(each.values()) else None
 
 
 @contextmanager

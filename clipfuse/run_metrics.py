@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,12 +19,10 @@ from clipfuse.labelled_rows import LabelledRows
 from clipfuse.metrics import METRICS
 from clipfuse.predictor import EnsemblePredictor, Predictor
 from clipfuse.streams import modality_of
+from clipfuse.timing import IN_PASSING, MANY_ROWS, time_prediction
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Trained
 from clipfuse.trivial import trivial_rows
-
-SPEED_ROWS = 8192
-"""Rows that the speed of prediction is measured on, at most."""
 
 
 def measure(
@@ -52,7 +49,7 @@ def measure(
         "threshold_gain": threshold_gain(of_role["test"], truth, finished.thresholds, empty_rows=config.empty_rows),
         "best_epochs": trained.best_epochs,
         "seconds": {"train": trained.seconds},
-        "prediction_rows_per_second": rows_per_second(finished.predictor, rows, test),
+        "prediction": time_rows(finished.predictor, rows, test),
         "parameters": finished.predictor.parameters,
         "refit": config.refit,
     }
@@ -71,15 +68,9 @@ def measure(
     return metrics
 
 
-def rows_per_second(predictor: Predictor, rows: LabelledRows, positions: torch.Tensor) -> float:
-    """Probabilities from features in memory: the best of three passes over the rows there, or the first of them."""
-    streams = rows.some(positions[:SPEED_ROWS])
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        predictor.probabilities(streams)
-        best = min(best, time.perf_counter() - started)
-    return len(streams) / best
+def time_rows(predictor: Predictor, rows: LabelledRows, positions: torch.Tensor) -> dict[str, Any]:
+    """How fast it predicts the rows there, or the first of them, from features in memory."""
+    return time_prediction(predictor, rows.some(positions[:MANY_ROWS]), IN_PASSING).to_dict()
 
 
 def stored_bytes(predictor: Predictor) -> int:

@@ -23,6 +23,7 @@ from clipfuse.leaks import find_leaks
 from clipfuse.machine import describe_machine, device_name
 from clipfuse.modality import input_word
 from clipfuse.models import check_models, heads_of
+from clipfuse.peak_memory import PeakMemory
 from clipfuse.pseudo_labels import Unlabelled, read_unlabelled, train_in_rounds
 from clipfuse.recipes import recipe_kind
 from clipfuse.repeats import describe_repeats, repeat_entry, train_seeds
@@ -30,6 +31,8 @@ from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import measure
 from clipfuse.run_predictions import kept_predictions
 from clipfuse.select_streams import check_inputs, select_streams
+from clipfuse.stage_one import stage_one
+from clipfuse.stream_tables import StreamTables
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Job, Trained, train_jobs
 from clipfuse.zero_shot import find_label_vectors
@@ -88,6 +91,7 @@ def train_head(
     tables = select_streams(cache, config)
     check_inputs(tables, samples)
     vectors = find_label_vectors(config, tables, samples.label_names)
+    peak = PeakMemory.start(device)
     rows = load_rows(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
     _check_present(rows)
     labels = list(samples.label_names)
@@ -98,7 +102,7 @@ def train_head(
         job = Job(config, rows.index, initial=initial_states(initial, config, streams, tables.numbers, labels))
     pool = None if unlabelled is None else read_unlabelled(unlabelled, tables, samples, split, device)
     with new_run(runs, kind_of(config)) as folder:
-        started = describe_run(config, cache, samples, split, device, origin)
+        started = describe_run(config, cache, samples, tables, split, device, origin)
         trained, rows, train, rounds = _train(job, rows, pool, progress)
         finished = finish(config, trained.predictor, rows)
         said = rows.ask_all(finished.predictor)
@@ -112,6 +116,7 @@ def train_head(
             refitted = _refit(job, rows, train, trained, progress)
             predictor = refinish(config, refitted.predictor, finished.calibration)
             metrics["seconds"]["refit"] = refitted.seconds
+        metrics["peak_memory"] = peak.stop().to_dict()
         history = "".join(json.dumps(record) + "\n" for record in trained.history)
         write_bytes(folder / "history.jsonl", history.encode())
         seen |= set(pool.ids) if pool is not None and len(train) > len(rows.index["train"]) else set()
@@ -212,15 +217,23 @@ def kind_of(config: TrainConfig) -> str:
 
 
 def describe_run(
-    config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str, origin: str | None = None
+    config: TrainConfig,
+    cache: FeatureCache,
+    samples: Samples,
+    tables: StreamTables,
+    split: Split,
+    device: str,
+    origin: str | None = None,
 ) -> dict[str, Any]:
     """What a run's metrics say of what it is about; ``origin``: the name of the run that it starts from."""
+    extraction = stage_one(tables.every_table())
     return {
         "created": datetime.now().astimezone().isoformat(timespec="microseconds"),
         "kind": kind_of(config),
         "recipe": config.recipe,
         "device": device_name(device),
         "cache": str(cache.root),
+        "stage_one": None if extraction is None else extraction.to_dict(),
         "split": {"name": split.name, "method": split.method, "digest": split.digest, "seed": split.seed},
         "leaks": [leak.to_dict() for leak in find_leaks(samples, split)],
         "from": origin,

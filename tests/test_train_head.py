@@ -61,7 +61,7 @@ def test_every_fusion_with_every_head(toy, settings, tmp_path, fusion, head):
     assert metrics["scores"]["test"]["scores"]["micro_f1"] > best_trivial
     assert metrics["kind"] == (f"knn-{fusion}" if head == "knn" else fusion)
     assert metrics["rows"] == {"train": 168, "validation": 24, "test": 48}
-    assert metrics["parameters"] > 0 and metrics["prediction_rows_per_second"] > 0
+    assert metrics["parameters"] > 0 and metrics["prediction"]["rows_per_second"]["median"] > 0
 
     # what is written is what was scored, and what the reopened model says
     np.testing.assert_allclose(reopened(run), predictions.probabilities, atol=1e-6)

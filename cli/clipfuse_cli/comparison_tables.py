@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clipfuse.bench_columns import SCORES
 from clipfuse_cli.console import output
-from clipfuse_cli.tables import SCORES, new_grid, plain
+from clipfuse_cli.tables import new_grid, plain
 
 if TYPE_CHECKING:
     from clipfuse.bootstrap import Difference

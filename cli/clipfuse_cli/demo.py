@@ -20,8 +20,8 @@ def demo(
     import time
 
     from clipfuse.demo.pipeline import run_demo
+    from clipfuse_cli.bench_tables import show_bench
     from clipfuse_cli.console import note, progress_bar, report_ledger
-    from clipfuse_cli.tables import show_bench
 
     started = time.perf_counter()
     with progress_bar() as progress:

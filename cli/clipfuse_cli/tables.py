@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clipfuse.bench_cells import score_beside
+from clipfuse.bench_columns import SCORES
 from clipfuse_cli.console import output
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from clipfuse.bench import BenchGroup, BenchRow
+    from clipfuse.bench import BenchRow
     from clipfuse.run import Run
 
-SCORES = {
-    "micro_f1": "micro-F1",
-    "macro_f1": "macro-F1",
-    "samples_f1": "samples-F1",
-    "weighted_f1": "weighted-F1",
-    "mean_average_precision": "mAP",
-    "subset_accuracy": "subset acc.",
-    "label_accuracy": "label acc.",
-}
-_COSTS = ("train s", "on", "rows/s", "params", "head MB", "enc. MB", "total MB")
 _WIDE = 150
 """Columns of a terminal that take scores, intervals and costs side by side."""
 
@@ -38,7 +30,7 @@ def show_run(run: Run) -> None:
     show_scores(
         f"{run.name}: {rows_used(metrics)}",
         metrics["trivial"],
-        [(_called(row.kind, row), _model(row))],
+        [(called(row.kind, row), _model(row))],
     )
     print(verdict(metrics["trivial"], row))
     show_modalities(metrics["modalities"])
@@ -150,63 +142,22 @@ def show_labels(labels: Sequence[Mapping[str, Any]]) -> None:
     output().print(grid)
 
 
-def show_bench(group: BenchGroup) -> None:
-    """All runs of one split: scores, seconds, sizes."""
-    console = output()
-    rows, split = group.rows, group.split
-    console.print(
-        f"{rows['test']:,} test rows, trained on {rows['train']:,}, tuned on {rows['validation']:,}"
-        f" (split {split['name']})",
-        markup=False,
-    )
-    wide = console.width >= _WIDE
-    shown = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
-    intervals = _WITH_INTERVAL if wide else _WITH_INTERVAL[:1]
-    grid = new_grid("run", *(SCORES[name] for name in shown), *(_COSTS if wide else ()))
-    for row in group.trivial:
-        cells = _cells(row, set(), shown, intervals)
-        grid.add_row(plain(row["name"]), *cells, *(["–"] * len(_COSTS) if wide else ()), style="dim")
-    grid.add_section()
-    best = _best([{"scores": run.scores} for run in group.runs])
-    for run in group.runs:
-        cells = _cells(_model(run), best, shown, intervals)
-        grid.add_row(plain(_called(run.name, run)), *cells, *(_costs(run) if wide else ()))
-    console.print(grid)
-    if not wide:
-        costs = new_grid("run", *_COSTS)
-        for run in group.runs:
-            costs.add_row(plain(run.name), *_costs(run))
-        console.print(costs)
-    if group.runs:
-        print(verdict(group.trivial, group.runs[0]))
+def called(name: str, row: BenchRow) -> str:
+    """With how many trainings its scores are a mean of, where these are several."""
+    return f"{name}, mean of {row.repeats}" if row.repeats > 1 else name
 
 
 def _model(row: BenchRow) -> dict[str, Any]:
     return {"scores": row.scores, "intervals": row.intervals, "deviations": row.deviations}
 
 
-def _called(name: str, row: BenchRow) -> str:
-    return f"{name}, mean of {row.repeats}" if row.repeats > 1 else name
-
-
-def _costs(run: BenchRow) -> list[str]:
-    sizes = (run.head_bytes, run.encoder_bytes, run.total_bytes)
-    return [
-        f"{run.train_seconds:.1f}",
-        run.device,
-        f"{run.rows_per_second:,.0f}",
-        f"{run.parameters:,}",
-        *(f"{size / 1e6:.1f}" for size in sizes),
-    ]
-
-
-def new_grid(first: str, *columns: str) -> Table:
-    """A table with a column of names and columns of numbers."""
+def new_grid(first: str, *columns: str, narrowest: int = 10) -> Table:
+    """A table with a column of names, at least so many characters wide, and columns of numbers."""
     from rich import box
     from rich.table import Table
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    grid.add_column(first, overflow="fold", min_width=10)
+    grid.add_column(first, overflow="fold", min_width=narrowest)
     for column in columns:
         grid.add_column(column, justify="right", no_wrap=True)
     return grid
@@ -241,10 +192,8 @@ def _cells(
             cells.append("–")
             continue
         text = f"[bold]{value:.3f}[/bold]" if (metric, value) in best else f"{value:.3f}"
-        if metric in row.get("deviations", {}):
-            text += f" [dim]±{row['deviations'][metric]:.3f}[/dim]"
-        elif metric in intervals and metric in row.get("intervals", {}):
-            low, high = row["intervals"][metric]
-            text += f" [dim]{low:.3f}–{high:.3f}[/dim]"
+        wanted = row.get("intervals", {}) if metric in intervals else {}
+        beside = score_beside(metric, wanted, row.get("deviations", {}))
+        text += f" [dim]{beside}[/dim]" if beside else ""
         cells.append(text)
     return cells

@@ -182,8 +182,9 @@ def train_head(
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
+    from clipfuse_cli.bench_tables import show_bench
     from clipfuse_cli.console import note, progress_bar
-    from clipfuse_cli.tables import show_bench, show_run
+    from clipfuse_cli.tables import show_run
     from clipfuse_cli.train_options import (
         cache_of,
         check_age,

@@ -141,7 +141,7 @@ def test_labels_that_hold_the_separator_are_refused_before_anything_is_encoded(p
 
 
 def test_tables_fit_a_narrow_terminal(project, monkeypatch):
-    from clipfuse_cli import console, tables
+    from clipfuse_cli import bench_tables, console, tables
 
     def narrow():
         from rich.console import Console
@@ -149,6 +149,7 @@ def test_tables_fit_a_narrow_terminal(project, monkeypatch):
         return Console(width=80)
 
     monkeypatch.setattr(tables, "output", narrow)
+    monkeypatch.setattr(bench_tables, "output", narrow)
     monkeypatch.setattr(console, "output", narrow)
     for command in (("bench",), ("evaluate",)):
         said = project.attempt(*command).stdout

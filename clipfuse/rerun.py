@@ -1,0 +1,158 @@
+"""Measuring again how fast runs predict, on this machine: from features, and from pictures and captions on disk.
+
+Heads compute on the processor and encoders on the device that is asked for, as they do in ``clipfuse predict``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipfuse.choose import choose
+from clipfuse.data.dataset import Dataset
+from clipfuse.data.split import ROLES
+from clipfuse.errors import CacheError, ClipfuseError, DataError
+from clipfuse.inputs import cpu_count
+from clipfuse.live import LiveInputs, LoadedEncoders, RowInput
+from clipfuse.machine import compared_machine
+from clipfuse.measured import Measured
+from clipfuse.number_stream import NUMBERS, with_numbers
+from clipfuse.predict import views_read
+from clipfuse.predictor import Predictor
+from clipfuse.run import Run
+from clipfuse.select_streams import read_streams
+from clipfuse.stream_tables import StreamTables
+from clipfuse.streams import Streams, modality_of
+from clipfuse.timing import CAREFUL, MANY_ROWS, Effort, Timing, time_calls, time_prediction
+from clipfuse_cache import FeatureCache
+
+ROWS_END_TO_END = 64
+"""Rows that are predicted at once from their pictures and captions."""
+RANDOM_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Where to measure, and with what.
+
+    Attributes:
+        encoders: on the device that they are to run on.
+        dataset: pictures and captions to predict; None where there are none.
+        cache: where features of the runs' rows may be, if the cache that a run was trained on is not where it was.
+        word_list: the synonyms that a view was made with, where those are not the ones that ship.
+        effort: how much to measure.
+    """
+
+    encoders: LoadedEncoders
+    dataset: Dataset | None = None
+    cache: FeatureCache | None = None
+    word_list: Path | None = None
+    effort: Effort = CAREFUL
+
+    def measure(self, run: Run) -> tuple[Measured, list[str]]:
+        """How fast a run predicts, and what could not be measured as it should be, in words.
+
+        Raises:
+            RunError: it keeps no model, or a damaged one.
+        """
+        predictor = run.predictor()
+        notes = []
+        try:
+            streams = self._cached(run)
+        except CacheError as error:
+            notes.append(f"from features that are drawn at random ({error.problem})")
+            streams = random_streams(run)
+        features = time_prediction(predictor, streams, self.effort)
+        try:
+            end_to_end = self._end_to_end(run, predictor)
+        except ClipfuseError as error:
+            notes.append(f"not end to end ({error.problem})")
+            end_to_end = None
+        return Measured.now(compared_machine(self.encoders.device), features, end_to_end), notes
+
+    def _cached(self, run: Run) -> Streams:
+        """Features of the run's rows. Raises CacheError where they are nowhere."""
+        try:
+            return cached_streams(run, FeatureCache(Path(run.metrics["cache"])))
+        except CacheError:
+            if self.cache is None:
+                raise
+        return cached_streams(run, self.cache)
+
+    def _end_to_end(self, run: Run, predictor: Predictor) -> Timing:
+        """From the files to the labels. Raises ClipfuseError where that can't be done here."""
+        if not run.streams:
+            raise DataError("it reads neither pictures nor captions")
+        inputs, numbers = self._inputs(run)
+        live = LiveInputs.open(run, self.encoders, threads=cpu_count(), word_list=self.word_list)
+        thresholds, names = run.thresholds(), () if self.dataset is None else self.dataset.number_names
+
+        def predict(rows: Sequence[RowInput], own: NDArray[np.float64] | None) -> None:
+            streams = with_numbers(live.streams(rows), run.numbers, names, own, "cpu")
+            choose(predictor.probabilities(streams), thresholds, empty_rows=run.config.empty_rows)
+
+        each = cycle(range(len(inputs)))
+
+        def one() -> None:
+            place = next(each)
+            predict([inputs[place]], None if numbers is None else numbers[place : place + 1])
+
+        return time_calls(one, lambda: predict(inputs, numbers), len(inputs), self.effort)
+
+    def _inputs(self, run: Run) -> tuple[list[RowInput], NDArray[np.float64] | None]:
+        """Rows that have all that the run reads, its test rows before others. Raises DataError where there are none."""
+        if self.dataset is None:
+            raise DataError("no table with pictures and captions is named here")
+        data, tests = self.dataset, set(tested_ids(run))
+        lacking = [name for name in run.numbers if name not in data.number_names]
+        if lacking:
+            raise DataError(f"the table has no column {lacking[0]!r}")
+        read = {modality_of(stream) for stream in run.streams}
+        there = [
+            row
+            for row in range(len(data))
+            if ("image" not in read or data.images[row] is not None)
+            and ("text" not in read or data.captions[row] is not None)
+        ]
+        if not there:
+            raise DataError("not one row of the table here has all that it reads")
+        rows = sorted(there, key=lambda row: data.ids[row] not in tests)[:ROWS_END_TO_END]
+        inputs = [RowInput(data.images[row], data.captions[row]) for row in rows]
+        return inputs, None if data.numbers is None else data.numbers[rows]
+
+
+def cached_streams(run: Run, cache: FeatureCache) -> Streams:
+    """Features of the run's test rows, or of the first of them. Raises CacheError where they are not there."""
+    ids = tested_ids(run)[:MANY_ROWS]
+    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
+    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
+    streams = read_streams(StreamTables(plain, views), ids)
+    samples = cache.samples()
+    numbers = None if samples.numbers is None else samples.numbers[samples.rows(ids)]
+    return with_numbers(streams, run.numbers, samples.number_names, numbers, "cpu")
+
+
+def random_streams(run: Run) -> Streams:
+    """Rows of noise in the shapes of the run's features."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(tokens: int, dim: int) -> torch.Tensor:
+        return torch.randn(RANDOM_ROWS, tokens, dim, generator=generator)
+
+    values = {name: draw(stream.tokens, stream.dim) for name, stream in run.streams.items()}
+    views = {name: tuple(draw(one.tokens, one.dim) for one in those) for name, those in views_read(run).items()}
+    if run.numbers:
+        values[NUMBERS] = draw(1, len(run.numbers))
+    return Streams(values, {name: torch.ones(RANDOM_ROWS, dtype=torch.bool) for name in values}, views)
+
+
+def tested_ids(run: Run) -> list[str]:
+    """Ids of the run's test rows."""
+    found = run.predictions()
+    return [name for name, role in zip(found.ids, found.roles, strict=True) if role == ROLES.index("test")]
