@@ -6,7 +6,7 @@ Heads compute on the processor and encoders on the device that is asked for, as 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Rerun:
     dataset: Dataset | None = None
     cache: FeatureCache | None = None
     word_list: Path | None = None
-    effort: Effort = CAREFUL
+    effort: Effort = field(default_factory=lambda: CAREFUL)
 
     def measure(self, run: Run) -> tuple[Measured, list[str]]:
         """How fast a run predicts, and what could not be measured as it should be, in words.
@@ -109,7 +109,7 @@ class Rerun:
         """Rows that have all that the run reads, its test rows before others. Raises DataError where there are none."""
         if self.dataset is None:
             raise DataError("no table with pictures and captions is named here")
-        data, tests = self.dataset, set(tested_ids(run))
+        data, tests = self.dataset, set(held_out_ids(run))
         lacking = [name for name in run.numbers if name not in data.number_names]
         if lacking:
             raise DataError(f"the table has no column {lacking[0]!r}")
@@ -129,7 +129,7 @@ class Rerun:
 
 def cached_streams(run: Run, cache: FeatureCache) -> Streams:
     """Features of the run's test rows, or of the first of them. Raises CacheError where they are not there."""
-    ids = tested_ids(run)[:MANY_ROWS]
+    ids = held_out_ids(run)[:MANY_ROWS]
     plain = {name: cache.table(stream) for name, stream in run.streams.items()}
     views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
     streams = read_streams(StreamTables(plain, views), ids)
@@ -152,7 +152,7 @@ def random_streams(run: Run) -> Streams:
     return Streams(values, {name: torch.ones(RANDOM_ROWS, dtype=torch.bool) for name in values}, views)
 
 
-def tested_ids(run: Run) -> list[str]:
+def held_out_ids(run: Run) -> list[str]:
     """Ids of the run's test rows."""
     found = run.predictions()
     return [name for name, role in zip(found.ids, found.roles, strict=True) if role == ROLES.index("test")]

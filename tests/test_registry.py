@@ -15,6 +15,7 @@ def test_entries_are_found_by_name():
     assert registry.get("one") is one
     assert registry.get("two") is two
     assert list(registry) == ["one", "two"]
+    assert registry.entries() == [one, two]
     assert "one" in registry and "three" not in registry
     assert len(registry) == 2
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-QUICK = ("baselines", "heads", "race", "recipes", "tune")
+QUICK = ("baselines", "bench_overhead", "heads", "race", "recipes", "tune")
 
 
 @pytest.fixture

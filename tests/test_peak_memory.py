@@ -1,0 +1,32 @@
+"""What a process needed at most."""
+
+import numpy as np
+import pytest
+
+from clipfuse import peak_memory
+from clipfuse.peak_memory import PeakMemory
+
+SIZE = 200_000_000
+
+
+def fill():
+    """Memory that is used and given back."""
+    return float(np.ones(SIZE // 8).sum())
+
+
+@pytest.mark.skipif(not peak_memory._CLEAR.exists(), reason="Linux only")
+def test_a_peak_is_forgotten_by_the_next():
+    watch = PeakMemory.start("cpu")
+    fill()
+    first = watch.stop()
+    second = PeakMemory.start("cpu").stop()
+    assert first.since == second.since == "start" and first.gpu_bytes is None
+    assert first.bytes - first.before >= 0.9 * SIZE
+    assert second.bytes - second.before <= 0.5 * SIZE
+
+
+def test_where_the_system_does_not_forget_it_is_the_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(peak_memory, "_CLEAR", tmp_path / "nothing" / "clear_refs")
+    found = PeakMemory.start("cpu").stop()
+    assert (found.since, found.before) == ("process", None)
+    assert found.bytes > 10_000_000
