@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +69,17 @@ def test_sizes_are_the_files_on_disk(scenes):
         assert 1.9 < row.encoder_bytes / row.encoder_parameters < 2.1  # its weights are float16
 
 
+def test_a_size_that_is_not_known_is_not_zero(runs):
+    run = runs[2][0]
+    (stream,) = run.streams.values()
+    imported = replace(run, streams={"image": replace(stream, provenance={"weights_bytes": 0})})
+    row = bench_row(imported)
+    assert (row.encoder_bytes, row.encoder_parameters, row.total_bytes, row.total_parameters) == (None,) * 4
+    files = {name: digest for name, digest in run.metrics["files"].items() if not name.endswith(".safetensors")}
+    without_model = bench_row(replace(run, metrics={**run.metrics, "files": files}))
+    assert (without_model.head_bytes, without_model.total_bytes) == (None, None)
+
+
 def test_what_a_run_took(scenes):
     row = bench_row(scenes.runs["sum"])
     assert row.elsewhere == () and set(row.machines) == {"training", "features", "stage one"}
@@ -108,10 +119,10 @@ def timing(ms):
 def test_measured_again_on_this_machine_counts_and_the_newest_of_it(copied):
     other = {"processor": "another", "cores": 64, "device": "cpu"}
     here = compared_machine("cpu")
-    for where, ms, end_to_end in ((here, 1.0, 9.0), (other, 2.0, 8.0), (here, 3.0, None)):
+    for where, ms, end_to_end in ((here, 1.0, 9.0), (here, 3.0, None), (other, 2.0, 8.0)):
         whole = None if end_to_end is None else timing(end_to_end)
         write_measured(copied.path, Measured.now(where, timing(ms), whole))
-    assert [one.features for one in read_measured(copied.path)] == [timing(2.0), timing(3.0)]
+    assert [one.features for one in read_measured(copied.path)] == [timing(3.0), timing(2.0)]
     row = bench_row(copied)
     assert row.features == timing(3.0)
     assert row.end_to_end == timing(8.0) and row.elsewhere == ("end to end",)

@@ -83,7 +83,7 @@ def test_names_do_not_cover_each_other():
     figure = Figure(figsize=(6, 4))
     canvas = FigureCanvasAgg(figure)
     panel = figure.subplots()
-    labels = [Label(f"name {n}", (1.0 + 0.01 * (n % 2), 1.0 + 0.01 * n)) for n in range(8)]
+    labels = [Label(f"name {n}", (1.0 + 0.01 * (n % 2), 1.0 + 0.01 * (n // 4))) for n in range(8)]
     panel.plot(*zip(*(label.point for label in labels), strict=True), "o")
     panel.margins(0.4)
     canvas.draw()

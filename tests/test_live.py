@@ -54,7 +54,7 @@ def test_views_are_read_too(scenes, dataset, monkeypatch, tmp_path, settings):
     from clipfuse_cache import FeatureCache
 
     cache = FeatureCache(tmp_path / "cache")
-    options = ExtractOptions(shard_rows=60, batch_size=16, views=parse_views(["flip", "word-dropout:0.3"]))
+    options = ExtractOptions(shard_rows=60, batch_size=16, views=parse_views(["crops:1", "word-dropout:0.3"]))
     extract([find_encoder("mini")], dataset, cache, options)
     samples = cache.samples()
     views = {name: {"views": ["all"]} for name in ("image", "text")}
