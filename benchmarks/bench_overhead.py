@@ -26,7 +26,7 @@ from clipfuse.rerun import cached_streams
 from clipfuse.run import Run
 from clipfuse.splits import find_split
 from clipfuse.streams import Streams
-from clipfuse.timing import Effort, time_prediction
+from clipfuse.timing import MANY_ROWS, Effort, time_prediction
 from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig
 from clipfuse.train_head import train_head
 from clipfuse_cache import FeatureCache
@@ -62,7 +62,7 @@ def main() -> None:
 def timing(run: Run, cache: FeatureCache, effort: Effort, rounds: int) -> dict[str, Any]:
     """Medians over the rounds; ratios of seconds, above 1 where bench is slower."""
     predictor, streams = run.predictor(), cached_streams(run, cache)
-    streams = repeated(streams, 4096)
+    streams = repeated(streams, MANY_ROWS)
     by_hand = hand_written(run)
     np.testing.assert_allclose(by_hand(streams), predictor.probabilities(streams), atol=1e-5)
     one = streams.rows(slice(0, 1))
@@ -79,6 +79,7 @@ def timing(run: Run, cache: FeatureCache, effort: Effort, rounds: int) -> dict[s
             seconds[name].append(loop(calls[name], streams, effort.passes))
     return {
         **{f"{name} rows/s": len(streams) / statistics.median(seconds[name]) for name in calls},
+        "bench / loop, many": ratio(seconds["bench"], seconds["loop"]),
         "bench / bare, many": ratio(seconds["bench"], seconds["bare"]),
         **{f"{name} ms": statistics.median(ms[name]) for name in calls},
         "bench / loop, one": ratio(ms["bench"], ms["loop"]),
@@ -120,7 +121,7 @@ def hand_written(run: Run) -> Callable[[Streams], np.ndarray]:
     def predict(streams: Streams) -> np.ndarray:
         parts = []
         for name, (mean, scale) in scalers.items():
-            scaled = ((streams.values[name][:, 0] - mean) * scale).nan_to_num(nan=0.0)
+            scaled = (streams.values[name][:, 0] - mean).mul_(scale).nan_to_num_(nan=0.0)
             parts.append(torch.where(streams.present[name][:, None], scaled, absent[name]))
         x = torch.cat(parts, dim=1)
         for number, layer in enumerate(layers):

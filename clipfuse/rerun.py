@@ -29,12 +29,11 @@ from clipfuse.run import Run
 from clipfuse.select_streams import read_streams
 from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams, modality_of
-from clipfuse.timing import CAREFUL, MANY_ROWS, Effort, Timing, time_calls, time_prediction
+from clipfuse.timing import CAREFUL, FEWEST_ROWS, MANY_ROWS, Effort, Timing, time_calls, time_prediction
 from clipfuse_cache import FeatureCache
 
 ROWS_END_TO_END = 64
 """Rows that are predicted at once from their pictures and captions."""
-RANDOM_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -143,13 +142,13 @@ def random_streams(run: Run) -> Streams:
     generator = torch.Generator().manual_seed(0)
 
     def draw(tokens: int, dim: int) -> torch.Tensor:
-        return torch.randn(RANDOM_ROWS, tokens, dim, generator=generator)
+        return torch.randn(FEWEST_ROWS, tokens, dim, generator=generator)
 
     values = {name: draw(stream.tokens, stream.dim) for name, stream in run.streams.items()}
     views = {name: tuple(draw(one.tokens, one.dim) for one in those) for name, those in views_read(run).items()}
     if run.numbers:
         values[NUMBERS] = draw(1, len(run.numbers))
-    return Streams(values, {name: torch.ones(RANDOM_ROWS, dtype=torch.bool) for name in values}, views)
+    return Streams(values, {name: torch.ones(FEWEST_ROWS, dtype=torch.bool) for name in values}, views)
 
 
 def held_out_ids(run: Run) -> list[str]:

@@ -84,7 +84,7 @@ def test_what_a_run_took(scenes):
     row = bench_row(scenes.runs["sum"])
     assert row.elsewhere == () and set(row.machines) == {"training", "features", "stage one"}
     assert row.stage_one.rows_per_second > 0 and row.stage_one.seconds > 0
-    assert row.features.rows == 12 and row.features.latency_ms.median > 0
+    assert row.features.rows == 512 and row.features.latency_ms.median > 0
     assert row.rows_per_second == row.features.rows_per_second.median > 0
     assert row.end_to_end is None  # nobody has measured it yet
     assert row.peak_memory.bytes >= (row.peak_memory.before or 0) > 0

@@ -27,7 +27,7 @@ def test_from_features_and_from_files(scenes, dataset):
     for run in scenes.runs.values():
         found, notes = again.measure(run)
         assert notes == []
-        assert found.features.rows == 12 and found.features.latency_ms.median > 0
+        assert found.features.rows == 512 and found.features.latency_ms.median > 0
         assert 12 < found.end_to_end.rows <= 60
         assert found.end_to_end.latency_ms.median > found.features.latency_ms.median
 
@@ -46,13 +46,13 @@ def test_without_cache_and_table_it_says_what_it_did_instead(scenes):
     run = scenes.runs["image"]
     gone = replace(run, metrics={**run.metrics, "cache": "nowhere"})
     found, notes = Rerun(LoadedEncoders("cpu"), effort=LITTLE).measure(gone)
-    assert found.end_to_end is None and found.features.rows == 1024
+    assert found.end_to_end is None and found.features.rows == 512
     assert notes == [
         "from features that are drawn at random (nowhere holds no mini/image/projected)",
         "not end to end (no table with pictures and captions is named here)",
     ]
     with_cache, notes = Rerun(LoadedEncoders("cpu"), cache=scenes.cache, effort=LITTLE).measure(gone)
-    assert with_cache.features.rows == 12 and len(notes) == 1
+    assert with_cache.features.rows == 512 and len(notes) == 1
 
 
 def test_random_features_have_the_shapes_of_real_ones(scenes):

@@ -48,8 +48,12 @@ class Predictor:
         self.clock(1.0 + len(streams))
 
 
-def test_one_row_and_many(clock):
+def test_one_row_and_many(clock, monkeypatch):
     streams = Streams({"image": torch.zeros(9, 1, 2)}, {"image": torch.ones(9, dtype=torch.bool)})
+    monkeypatch.setattr(timing, "FEWEST_ROWS", 9)
     found = time_prediction(Predictor(clock), streams, Effort(seconds=1000, passes=2, calls=4))
     assert found == Timing(Spread(2000.0, 2000.0, 2000.0, 4), Spread(0.9, 0.9, 0.9, 2), 9)
+    monkeypatch.setattr(timing, "FEWEST_ROWS", 19)  # a few rows are taken again
+    again = time_prediction(Predictor(clock), streams, Effort(seconds=1000, passes=2, calls=4))
+    assert again.rows == 19 and again.rows_per_second.median == 19 / 20
     assert Timing.from_dict(json.loads(json.dumps(found.to_dict()))) == found
