@@ -54,6 +54,7 @@ class PeakMemory:
         if device != "cpu":
             import torch
 
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # before it a reset is an error
             torch.cuda.reset_peak_memory_stats(torch.device(device))
         try:
             _CLEAR.write_text(_RESET_PEAK)

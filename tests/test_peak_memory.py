@@ -30,3 +30,14 @@ def test_where_the_system_does_not_forget_it_is_the_process(tmp_path, monkeypatc
     found = PeakMemory.start("cpu").stop()
     assert (found.since, found.before) == ("process", None)
     assert found.bytes > 10_000_000
+
+
+def test_of_a_gpu_what_torch_allocated_there(monkeypatch):
+    import torch
+
+    calls = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: calls.append("init"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(f"reset {device}"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 7)
+    assert PeakMemory.start("cuda").stop().gpu_bytes == 7
+    assert calls == ["init", "reset cuda"]

@@ -35,7 +35,7 @@ def bench(
         float | None, typer.Option(min=0, help="Mark what takes at most so many ms from a picture and caption.")
     ] = None,
     rerun: Annotated[
-        bool, typer.Option("--rerun", help="Measure the timing of predictions again, on this machine.")
+        bool, typer.Option("--rerun", help="Measure predictions again, some seconds for each run, and keep it.")
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw score against size and seconds: a file that ends in .svg or .png.")

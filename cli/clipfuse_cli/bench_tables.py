@@ -54,9 +54,9 @@ def footnotes(group: BenchGroup, columns: Sequence[Column], budget: Budget) -> l
     if others:
         found.append(f"{ELSEWHERE} on another machine, and not compared with the rest: {'; '.join(others)}")
     if budget:
-        unknown = " (?: not known here; clipfuse bench --rerun measures it)"
-        fits = [budget.fits(row) for row in group.runs]
-        found.append(f"fits: {budget}{unknown if None in fits else ''}")
+        measures = "; clipfuse bench --rerun measures seconds" if budget.max_ms is not None else ""
+        unknown = f" (?: not known here{measures})" if None in map(budget.fits, group.runs) else ""
+        found.append(f"fits: {budget}{unknown}")
     return found
 
 
@@ -95,6 +95,9 @@ def _grid(group: BenchGroup, columns: Sequence[Column], budget: Budget) -> Table
     narrowest = min(_WIDEST_NAME, max(map(len, names), default=0))
     headings = (*(["fits"] if budget else []), *(column.heading for column in columns))
     grid = new_grid("run", *headings, narrowest=narrowest)
+    for column, shown in zip(columns, grid.columns[len(grid.columns) - len(columns) :], strict=True):
+        if column.group == "words":
+            shown.justify, shown.no_wrap, shown.overflow = "left", False, "fold"
     if any(column.metric is not None for column in columns):
         for row in group.trivial:
             scores = [trivial_text(row, column) for column in columns]

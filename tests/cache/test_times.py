@@ -1,6 +1,7 @@
 """How long shards took: a note beside the table, and nothing that anything depends on."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from clipfuse_cache import FeatureCache, FeatureTable, ShardTime
 from clipfuse_cache.times import TIMES, note_time, read_times
 from clipfuse_cache.verify import verify
 
+GOLDEN = Path(__file__).parent / "golden" / "times"
 MACHINE = {"processor": "one", "cores": 2, "device": "cpu"}
 
 
@@ -40,6 +42,12 @@ def test_a_damaged_note_is_none(tmp_path, change):
     assert read_times(tmp_path) == {}
     note_time(tmp_path, 1, ShardTime(4, 2.0, MACHINE))  # and is written over
     assert 1 in read_times(tmp_path)
+
+
+def test_the_golden_file():
+    found = read_times(GOLDEN)
+    assert [(index, one.rows, one.seconds) for index, one in found.items()] == [(0, 4, 0.125), (1, 3, 0.0625)]
+    assert [one.machine["device"] for one in found.values()] == ["cpu", "NVIDIA H200"]
 
 
 def test_no_json_is_none(tmp_path):

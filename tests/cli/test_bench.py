@@ -102,6 +102,20 @@ def test_all_columns_fit_below_each_other(project, monkeypatch):
         assert word in every and word not in usual
 
 
+def test_words_are_folded_where_they_are_too_long(project, monkeypatch):
+    from clipfuse_cli import bench_tables
+
+    def tiny():
+        from rich.console import Console
+
+        return Console(width=60)
+
+    monkeypatch.setattr(bench_tables, "output", tiny)
+    said = project.run("bench", "--columns", "encoders,micro-f1").stdout
+    lines = [line for line in said.splitlines() if "the best trivial row" not in line]
+    assert max(map(len, lines)) <= 60 and "…" not in said and "mini/projected" in said
+
+
 def test_rerun_measures_and_keeps_it(project, copied, monkeypatch):
     from clipfuse import rerun
     from clipfuse.timing import Effort
