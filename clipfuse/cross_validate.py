@@ -30,7 +30,7 @@ from clipfuse.peak_memory import PeakMemory
 from clipfuse.predictions import Predictions
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
 from clipfuse.run import Run, new_run, write_run
-from clipfuse.run_metrics import time_rows
+from clipfuse.run_metrics import ask_modalities, time_rows, with_all_modalities
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import check_config, check_rows, describe_run, kind_of
@@ -46,7 +46,7 @@ METHOD = "cross-validation"
 @dataclass(frozen=True)
 class _Fold:
     """A fold's model, the settings with its seed, its rows, what it says of its test rows, (rows, labels), before and
-    after calibration, and their scores."""
+    after calibration, and their scores; modality -> those of the same rows with it alone."""
 
     config: TrainConfig
     trained: Trained
@@ -55,6 +55,7 @@ class _Fold:
     before: NDArray[np.float64]
     said: NDArray[np.float64]
     scores: dict[str, Any]
+    alone: dict[str, dict[str, Any]]
 
 
 def cross_validate(
@@ -107,13 +108,14 @@ def cross_validate(
         everything = replace(rows, index=_all_test(rows))
         truth = everything.truth(everything.index["test"])
         epochs = median_epochs([fold.trained for fold in folds])
+        scores = {"scores": mean_scores([fold.scores for fold in folds], len(deals)), "intervals": {}}
         metrics: dict[str, Any] = {
             **describe_run(config, cache, samples, tables, deals[0][0], device),
             "split": _split(deals),
             "rows": {**{role: len(first[0].rows.index[role]) for role in ROLES}, "test": len(rows.ids)},
             "truth": everything.truth_digest(labels),
             "missing": everything.missing(),
-            "scores": {"test": {"scores": mean_scores([fold.scores for fold in folds], len(deals)), "intervals": {}}},
+            "scores": {"test": scores},
             "trivial": _trivial(first, labels),
             "thresholds": config.thresholds,
             "best_epochs": epochs,
@@ -121,7 +123,7 @@ def cross_validate(
             "prediction": time_rows(first[0].finished.predictor, rows, everything.index["test"]),
             "parameters": first[0].finished.predictor.parameters,
             "refit": config.refit,
-            "modalities": {},
+            "modalities": with_all_modalities(_alone(folds, len(deals)), scores),
             "repeats": describe_repeats(entries),
         }
         calibration, thresholds = fit_decision(config, uncalibrated, truth)
@@ -149,6 +151,14 @@ def cross_validate(
         )
 
 
+def _alone(folds: Sequence[_Fold], times: int) -> dict[str, dict[str, Any]]:
+    """Modality -> the mean of the folds' scores with it alone."""
+    return {
+        name: {"scores": mean_scores([fold.alone[name] for fold in folds], times), "intervals": {}}
+        for name in folds[0].alone
+    }
+
+
 def _train_deal(
     config: TrainConfig, rows: LabelledRows, deal: Sequence[Split], done: int, labels: list[str], progress: Progress
 ) -> list[_Fold]:
@@ -165,8 +175,12 @@ def _train_deal(
         finished = finish(job.config, trained.predictor, own)
         before = own.ask(finished.uncalibrated, own.index["test"])
         said = finished.calibrated(before)
-        scores = finished.evaluate(said, own.truth(own.index["test"]), labels).to_dict()
-        found.append(_Fold(job.config, trained, finished, own, before, said, scores))
+        truth = own.truth(own.index["test"])
+        scores = finished.evaluate(said, truth, labels).to_dict()
+        alone = {
+            name: finished.evaluate(one, truth, labels).to_dict() for name, one in ask_modalities(finished, own).items()
+        }
+        found.append(_Fold(job.config, trained, finished, own, before, said, scores, alone))
     return found
 
 

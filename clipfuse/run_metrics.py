@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -53,7 +53,10 @@ def measure(
         "parameters": finished.predictor.parameters,
         "refit": config.refit,
     }
-    metrics["modalities"] = _modalities(finished, rows, labels, metrics["scores"]["test"])
+    metrics["modalities"] = with_all_modalities(
+        {name: finished.score(one, truth, labels) for name, one in ask_modalities(finished, rows).items()},
+        metrics["scores"]["test"],
+    )
     if config.calibration != "none":
         before = rows.ask(finished.uncalibrated, test)
         metrics["calibration"] = {
@@ -78,19 +81,18 @@ def stored_bytes(predictor: Predictor) -> int:
     return sum(map(len, predictor.files().values()))
 
 
-def _modalities(
-    finished: Finished, rows: LabelledRows, labels: list[str], together: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """The same test rows as they are, and as if they had one modality only: what a fused model says of rows that lack
-    the others. Empty for a model of one modality."""
-    test, truth = rows.index["test"], rows.truth(rows.index["test"])
+def ask_modalities(finished: Finished, rows: LabelledRows) -> dict[str, NDArray[np.float64]]:
+    """ "image only", ... -> (test rows, labels) probabilities as if the test rows had that modality alone: what a fused
+    model says of rows that lack the others. Empty for a model of one modality."""
     modalities = list(dict.fromkeys(map(modality_of, finished.predictor.streams)))
     if len(modalities) < 2:
         return {}
-    alone = {
-        f"{name} only": finished.score(rows.ask(finished.predictor, test, [name]), truth, labels) for name in modalities
-    }
-    return {**alone, "both" if len(modalities) == 2 else "all": together}
+    return {f"{name} only": rows.ask(finished.predictor, rows.index["test"], [name]) for name in modalities}
+
+
+def with_all_modalities(alone: Mapping[str, dict[str, Any]], together: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Scores of each modality alone, and behind them those of the same rows as they are; nothing for one modality."""
+    return {**alone, "both" if len(alone) == 2 else "all": together} if alone else {}
 
 
 def _storage(

@@ -52,6 +52,16 @@ METRICS_BUT_MICRO = (
 )
 
 
+def test_each_modality_alone_is_scored_on_all_rows(toy, run, tmp_path, deals):
+    modalities = run.metrics["modalities"]
+    assert list(modalities) == ["image only", "text only", "both"]
+    assert modalities["both"] == run.metrics["scores"]["test"]
+    scores = {name: row["scores"]["micro_f1"] for name, row in modalities.items()}
+    assert scores["both"] > scores["image only"] > 0 and modalities["image only"]["scores"]["rows"] == 240
+    single = cross_validate(toy.cache, toy.samples, deals[:1], small("text"), runs=tmp_path)
+    assert single.metrics["modalities"] == {}
+
+
 def test_mean_scores_of_labels():
     truth = np.array([[True, False], [False, True]])
     one = evaluate(truth * 0.9, truth, 0.5, ["a", "b"]).to_dict()
