@@ -15,7 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common import add_cache_options, chosen_streams, open_cache, parser, report
+from common import add_cache_options, chosen_streams, open_cache, parser, report  # before torch
+
+# isort: split
+import torch
 
 from clipfuse.config import SplitConfig
 from clipfuse.finish import finish
@@ -99,8 +102,6 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 def outcome(config: TrainConfig, rows: LabelledRows, labels: list[str], folds: int, share: float) -> Outcome:
     """Each fold's score by a model that was trained on the others."""
-    import torch  # after common, which says how its threads are to wait
-
     generator = torch.Generator().manual_seed(5)
     parts = torch.randperm(len(rows.ids), generator=generator).chunk(folds)
     jobs, roles = [], []

@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from common import parser, report  # before torch: it says how its threads are to wait
+
+# isort: split
 import torch
-from common import parser, report
 from drawn_features import DrawnFeatures, draw_features
 from s2_procedure import EPOCHS, run_s2
 
