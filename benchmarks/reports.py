@@ -68,7 +68,7 @@ OUR_ROWS = "test rows of coco18; frozen mobilenet-v2, minilm"
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.set_defaults(rows=64)
+    options.set_defaults(rows=32)
     options.add_argument("--only", action="append", default=[], help="an encoder; all of both tables if left out")
     options.add_argument("--device", default="cpu")
     options.add_argument("--repeats", type=int, default=3)
@@ -83,7 +83,12 @@ def main() -> None:
         dataset = open_data(chosen, Path(folder) / "data")
         encoders = {name: measure(name, dataset, Path(folder), rows, chosen) for name in names}
     drawn = draw_features(rows.train + rows.validation, dim=max(map(width_of, names)), labels=LABELS)
-    heads = {system: head(system, encoders, drawn, rows, chosen) for system in systems}
+    alike: dict[tuple[tuple[str, int], ...], Head] = {}  # by widths: many encoders share theirs
+    heads = {}
+    for system in systems:
+        widths = {encoders[name].modality: width_of(name) for name in parts(system)}
+        key = tuple(widths.items())
+        heads[system] = alike[key] if key in alike else alike.setdefault(key, head(widths, drawn, rows, chosen))
     times = [times_row(system, encoders, heads[system], rows, chosen.device) for system in systems]
     scores = recipe_scores()
     facts = {"device": chosen.device, "row_counts": asdict(rows), "measured_rows": chosen.rows}
@@ -166,10 +171,9 @@ def random_model(name: str, folder: Path, dataset: Dataset) -> str:
     return random_hf(folder, TEXT_MODELS[name], sorted(set(re.findall(r"\w+|[^\w\s]", captions))))
 
 
-def head(system: str, encoders: Mapping[str, Measured], drawn: DrawnFeatures, rows: RowCounts, options: Any) -> Head:
-    """Trained on drawn features of the encoders' widths."""
+def head(widths: Mapping[str, int], drawn: DrawnFeatures, rows: RowCounts, options: Any) -> Head:
+    """Trained on drawn features of these widths."""
     every = {"image": drawn.image, "text": drawn.text}
-    widths = {encoders[name].modality: width_of(name) for name in parts(system)}
     streams = {modality: every[modality][..., :width] for modality, width in widths.items()}
     config = TrainConfig(fusion=FusionConfig(kind="concat" if len(streams) > 1 else next(iter(streams))))
     if options.quick:
