@@ -47,7 +47,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/heads.py
+	$(BIN)/python benchmarks/reports.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

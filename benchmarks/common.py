@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -67,18 +68,34 @@ def chosen_streams(options: argparse.Namespace) -> dict[str, StreamConfig]:
     }
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def report(name: str, options: argparse.Namespace, rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
     """Print ``rows`` as a table and write them, with the machine and ``facts``, to results/NAME.json."""
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    for column in rows[0]:
-        grid.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        grid.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console(width=160).print(grid)
+    print_table(name, rows)
     out = options.out or RESULTS / f"{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     result = {"date": str(date.today()), "machine": describe_machine("cpu"), **facts, "rows": list(rows)}
     out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print ``rows``, all of the same keys; what was not measured is a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in rows[0]:
+        grid.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        grid.add_row(*map(_shown, row.values()))
+    Console(width=200).print(grid)
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -7,10 +7,19 @@ modalities together do better than each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from clipfuse.fusions import StackedFusion
+from clipfuse.model_inputs import JointModel
+from clipfuse.models import build_model
+from clipfuse.streams import Streams
+from clipfuse.train_config import TrainConfig
+from clipfuse.training.rows import RowsInMemory
+from clipfuse.training.train_models import Trainee, train_models
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,20 @@ def draw_features(rows: int, *, dim: int = 768, labels: int = 18, seed: int = 0)
     image = _show(rng, targets, dim, seen=0.9, noise=1.0)
     text = _show(rng, targets, dim, seen=0.8, noise=0.5)
     return DrawnFeatures(image, text, torch.from_numpy(targets))
+
+
+def train_drawn(
+    config: TrainConfig, streams: Mapping[str, torch.Tensor], targets: torch.Tensor, train: int, device: str
+) -> tuple[JointModel | StackedFusion, RowsInMemory]:
+    """A model trained on the first ``train`` rows; the others choose epochs. Also gives the rows as it reads them."""
+    there = torch.ones(len(targets), dtype=torch.bool)
+    features = Streams(dict(streams), dict.fromkeys(streams, there)).to(device)
+    rows = RowsInMemory(features, targets.to(device))
+    places = torch.arange(len(targets), device=device)
+    dims = {name: values.shape[-1] for name, values in streams.items()}
+    model = build_model(config, dims, targets.shape[1], seed=config.seed).to(device)
+    train_models([Trainee(config, model, places[:train], places[train:])], rows, lambda _part, _record: None)
+    return model, rows
 
 
 def _show(rng: np.random.Generator, targets: np.ndarray, dim: int, *, seen: float, noise: float) -> torch.Tensor:

@@ -12,13 +12,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from common import open_data, parser, report
+import plain_loop
+from common import open_data, parser, report, timed
 from random_models import random_clip, random_timm
 
 from clipfuse.data import Dataset
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     chosen = options.parse_args()
     if chosen.quick:
-        chosen.rows, chosen.repeats = 60, 1
+        chosen.rows, chosen.repeats = 20, 1
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_data(chosen, Path(folder) / "data")
@@ -72,11 +72,9 @@ class _Loaded:
 def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict[str, Any]:
     """Median of the repeats, each of them all three in turn."""
     encoder = factory.encoder
-    items = dataset.images if encoder.spec.modality == "image" else dataset.captions
-    inputs = list(dict.fromkeys(item for item in items if item is not None))
+    inputs = distinct_inputs(encoder, dataset)
     size = options.batch_size or default_batch_size(encoder.spec.pixels)
-    prepared = sorted((one for one in prepare_all(encoder, inputs) if one is not None), key=lambda one: one.length)
-    batches = [encoder.collate(prepared[start : start + size]) for start in range(0, len(prepared), size)]
+    batches = prepared_batches(encoder, inputs, size)
     encoder.encode(batches[0])
     times: dict[str, list[float]] = {"decode": [], "forward": [], "pipeline": []}
     plain, busy = [], []
@@ -88,7 +86,7 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
             report_ = extract([factory], dataset, cache, ExtractOptions(options.device, batch_size=size))
             times["pipeline"].append(report_.encode_seconds)
             busy.append(report_.stages[encoder.spec.modality].busy)
-        plain.append(plain_loop(name, encoder, size, options))
+        plain.append(plain_rate(name, encoder, size, options))
     count = len(inputs)
     rates = {what: count / statistics.median(seconds) for what, seconds in times.items()}
     limit = 1 / (1 / rates["decode"] + 1 / rates["forward"])
@@ -109,13 +107,28 @@ def measure(name: str, factory: _Loaded, dataset: Dataset, options: Any) -> dict
     }
 
 
-def plain_loop(name: str, encoder: Encoder, size: int, options: Any) -> float:
+def plain_rate(name: str, encoder: Encoder, size: int, options: Any) -> float:
+    if options.quick:
+        theirs = {"encoder": name, "reads": encoder.spec.modality, "batch_size": size}
+        return plain_loop.measure(Namespace(**{**vars(options), **theirs}))
     command = [sys.executable, Path(__file__).with_name("plain_loop.py"), "--encoder", name, "--rows", options.rows]
     command += ["--reads", encoder.spec.modality, "--batch-size", size, "--device", options.device]
     command += ["--data", options.data] if options.data else []
     command += ["--images", options.images] if options.images else []
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout)["rows/s"])
+
+
+def distinct_inputs(encoder: Encoder, dataset: Dataset) -> list[Any]:
+    """Pictures or captions, each once."""
+    items = dataset.images if encoder.spec.modality == "image" else dataset.captions
+    return list(dict.fromkeys(item for item in items if item is not None))
+
+
+def prepared_batches(encoder: Encoder, inputs: list[Any], size: int) -> list[Any]:
+    """Everything ready for the forward pass, inputs of a length together."""
+    prepared = sorted((one for one in prepare_all(encoder, inputs) if one is not None), key=lambda one: one.length)
+    return [encoder.collate(prepared[start : start + size]) for start in range(0, len(prepared), size)]
 
 
 def prepare_all(encoder: Encoder, inputs: list[Any]) -> list[Any]:
@@ -129,12 +142,6 @@ def prepare_all(encoder: Encoder, inputs: list[Any]) -> list[Any]:
 
     with ThreadPoolExecutor(cpu_count()) as pool:
         return list(pool.map(one, inputs, chunksize=16))
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -14,15 +14,12 @@ from common import parser, report  # before torch: it says how its threads are t
 
 # isort: split
 import torch
-from drawn_features import DrawnFeatures, draw_features
+from drawn_features import DrawnFeatures, draw_features, train_drawn
 from s2_procedure import EPOCHS, run_s2
 
-from clipfuse.models import build_model, count_parameters
+from clipfuse.models import count_parameters
 from clipfuse.recipes import find_recipe
-from clipfuse.streams import Streams
 from clipfuse.train_config import CombinerFitConfig, FitConfig, FusionConfig, StackingConfig, TrainConfig
-from clipfuse.training.rows import RowsInMemory
-from clipfuse.training.train_models import Trainee, train_models
 from clipfuse.training.validation import predict_rows
 
 OURS = {
@@ -70,16 +67,11 @@ def s2_row(drawn: DrawnFeatures, train: int, epochs: int) -> dict[str, Any]:
 def our_row(name: str, config: TrainConfig, drawn: DrawnFeatures, train: int, device: str, seed: int) -> dict[str, Any]:
     import torch._dynamo
 
-    there = torch.ones(len(drawn.targets), dtype=torch.bool)
-    streams = Streams({"image": drawn.image, "text": drawn.text}, {"image": there, "text": there}).to(device)
-    rows = RowsInMemory(streams, drawn.targets.to(device))
-    places = torch.arange(len(there), device=device)
-    dims = {"image": drawn.image.shape[-1], "text": drawn.text.shape[-1]}
-    started = time.perf_counter()
     config = config.model_copy(update={"seed": seed})
-    model = build_model(config, dims, drawn.targets.shape[1], seed=seed).to(device)
-    train_models([Trainee(config, model, places[:train], places[train:])], rows, lambda _part, _record: None)
-    found = torch.sigmoid(predict_rows(model, rows, places[train:])).cpu()
+    started = time.perf_counter()
+    model, rows = train_drawn(config, {"image": drawn.image, "text": drawn.text}, drawn.targets, train, device)
+    held_out = torch.arange(train, len(drawn.targets), device=device)
+    found = torch.sigmoid(predict_rows(model, rows, held_out)).cpu()
     return {
         "training": name,
         "train s": time.perf_counter() - started,

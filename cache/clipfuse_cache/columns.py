@@ -85,8 +85,13 @@ class Strings(Column[str]):
         if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(data) or np.any(offsets[1:] < offsets[:-1]):
             raise ValueError("string offsets do not fit their bytes")
         found = cls(data, offsets)
-        for _ in found:
-            pass
+        for start in range(0, len(found), _BLOCK):
+            # strings are UTF-8 if all of them together are, and none begins within a character
+            bounds = offsets[start : start + _BLOCK + 1]
+            str(found._bytes[bounds[0] : bounds[-1]], "utf-8")
+            begins = data[bounds[:-1][bounds[:-1] < len(data)]]
+            if np.any(begins & 0xC0 == 0x80):
+                raise ValueError("a string begins within a character of its utf-8")
         return found
 
     def __len__(self) -> int:

@@ -108,21 +108,23 @@ class FeatureTable:
         about = self.description
         values = np.zeros((len(ids), about.tokens, about.dim), dtype=about.dtype)
         valid = np.zeros(len(ids), dtype=np.bool_)
-        open_places: dict[str, list[int]] = {}
-        for place, name in enumerate(ids):
-            open_places.setdefault(name, []).append(place)
+        place_of: dict[str, int] = {}
+        first = np.array([place_of.setdefault(name, place) for place, name in enumerate(ids)], dtype=np.int64)
         # backwards, because a row that was encoded again stands in a later shard
         for entry in reversed(self.manifest.shards):
-            if not open_places:
+            if not place_of:
                 break
             shard = self._read(entry)
-            pairs = [(place, row) for row, name in enumerate(shard.ids) for place in open_places.pop(name, ())]
-            if pairs:
-                places, rows = np.array(pairs, dtype=np.int64).T
-                values[places] = shard.values[rows]
-                valid[places] = shard.valid[rows]
-        if open_places:
-            raise self.rows_missing(list(open_places), len(ids))
+            places = np.array([place_of.pop(name, -1) for name in shard.ids], dtype=np.int64)
+            rows = np.flatnonzero(places >= 0)
+            if len(rows) == len(places):
+                values[places], valid[places] = shard.values, shard.valid
+            elif len(rows):
+                values[places[rows]], valid[places[rows]] = shard.values[rows], shard.valid[rows]
+        if place_of:
+            raise self.rows_missing(list(place_of), len(ids))
+        again = np.flatnonzero(first != np.arange(len(ids)))  # asked for more than once
+        values[again], valid[again] = values[first[again]], valid[first[again]]
         return Features(values, valid)
 
     def locate(self, ids: Sequence[str]) -> Places:

@@ -8,7 +8,24 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-QUICK = ("baselines", "bench_overhead", "defaults", "heads", "race", "recipes", "tune")
+QUICK = (
+    "baselines",
+    "bench_overhead",
+    "cache",
+    "defaults",
+    "extract",
+    "heads",
+    "memory",
+    "race",
+    "recipes",
+    "reports",
+    "start",
+    "tune",
+)
+NOT_QUICK = {
+    "kills": "starts the command and kills it, again and again, which takes minutes; tests/faults/test_kill.py does so",
+    "plain_loop": "is a part of extract",
+}
 
 
 @pytest.fixture
@@ -36,3 +53,8 @@ def test_quick(quick, name):
     found = quick(name)
     assert found["machine"] and found["date"] and found["rows"]
     assert len({tuple(row) for row in found["rows"]}) == 1
+
+
+def test_every_benchmark_is_tested_or_says_why_not():
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py") if '"__main__"' in path.read_text()}
+    assert scripts == {*QUICK, *NOT_QUICK}

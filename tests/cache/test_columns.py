@@ -76,3 +76,17 @@ def test_equal_hashes_are_told_apart():
     assert Places(names).find([Clash("z"), Clash("x"), Clash("w")]).tolist() == [2, 0, -1]
     assert Places(names).first_repeated() is None
     assert Places([*names, Clash("x")]).first_repeated() == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "offsets"),
+    [
+        (b"a\xff", [0, 1, 2]),
+        ("é".encode(), [0, 1, 2]),  # all of it is UTF-8, and neither string is
+        ("é".encode(), [0, 1, 1, 2]),
+        (b"a" * 4095 + "é".encode(), [*range(4098)]),  # strings are looked at in blocks of 4,096
+    ],
+)
+def test_strings_that_are_no_utf8_are_refused(data, offsets):
+    with pytest.raises(ValueError, match="utf-8"):
+        Strings.unpack(np.frombuffer(data, np.uint8), np.array(offsets, np.uint64))
