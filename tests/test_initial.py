@@ -10,6 +10,7 @@ from stage_two import same_predictions, small
 from clipfuse.errors import ConfigError, FingerprintMismatch, RunError
 from clipfuse.initial import initial_states
 from clipfuse.run import open_run
+from clipfuse.table_streams import TableStreams
 from clipfuse.train_head import train_head
 
 pytestmark = pytest.mark.usefixtures("_quick_intervals")
@@ -69,7 +70,7 @@ def test_labels_go_by_name(toy, tmp_path, head):
     order = [2, 0, 3]  # without label 1, in another order
     fewer = replace(samples, labels=samples.labels[:, order], label_names=tuple(samples.label_names[n] for n in order))
     names = [*fewer.label_names, "new"]
-    state = initial_states(first, config, first.streams, (), names)[0]
+    state = initial_states(first, config, first.streams, TableStreams(), names)[0]
     old = first.predictor().weights
     if head == "mlp":
         weight, bias = "fusion.head.layers.3.weight", "fusion.head.layers.3.bias"
@@ -95,8 +96,8 @@ def config_of(head, **others):
 def test_heads_that_need_the_labels_order_refuse_another(toy, tmp_path, head):
     first = train(toy, config_of(head), tmp_path)
     with pytest.raises(ConfigError, match="another order"):
-        initial_states(first, config_of(head), first.streams, (), [*first.labels, "new"])
-    assert initial_states(first, config_of(head), first.streams, (), first.labels)
+        initial_states(first, config_of(head), first.streams, TableStreams(), [*first.labels, "new"])
+    assert initial_states(first, config_of(head), first.streams, TableStreams(), first.labels)
 
 
 def test_other_architectures_are_refused(toy, tmp_path, earlier):
@@ -107,14 +108,16 @@ def test_other_architectures_are_refused(toy, tmp_path, earlier):
         (config_of("label-query"), "head"),
     ):
         with pytest.raises(ConfigError, match=words):
-            initial_states(earlier["concat"], config, earlier["concat"].streams, (), earlier["concat"].labels)
+            initial_states(
+                earlier["concat"], config, earlier["concat"].streams, TableStreams(), earlier["concat"].labels
+            )
 
 
 def test_other_features_are_refused(toy, tmp_path, earlier):
     run = earlier["concat"]
     other = {name: replace(stream, fingerprint="0" * 64) for name, stream in run.streams.items()}
     with pytest.raises(FingerprintMismatch, match=run.name):
-        initial_states(run, small(), other, (), run.labels)
+        initial_states(run, small(), other, TableStreams(), run.labels)
 
 
 def test_rows_that_the_earlier_run_has_seen_are_not_reported(toy, tmp_path, earlier):
