@@ -20,6 +20,7 @@ QUICK = (
     "recipes",
     "reports",
     "start",
+    "streaming",
     "tune",
 )
 NOT_QUICK = {
