@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import add_cache_options, chosen_streams, open_cache, parser, report
+from common import add_cache_options, chosen_streams, open_split, parser, report
 
 from clipfuse.bench import bench_row
-from clipfuse.config import SplitConfig
 from clipfuse.encoders import mini
 from clipfuse.encoders.weights import file_digest
 from clipfuse.rerun import cached_streams
 from clipfuse.run import Run
-from clipfuse.splits import find_split
 from clipfuse.streams import Streams
 from clipfuse.timing import MANY_ROWS, Effort, time_prediction
 from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig
@@ -43,9 +41,7 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.rounds, effort = 120, 1, Effort(seconds=0.01, passes=2, calls=5)
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(chosen, Path(folder))
-        samples = cache.samples()
-        split = find_split(cache, samples, SplitConfig(), None)
+        cache, samples, split = open_split(chosen, Path(folder))
         rows = []
         for head, fusion in MODELS:
             config = TrainConfig(

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from clipfuse.config import TableConfig
+from clipfuse.config import SplitConfig, TableConfig
 from clipfuse.data import Dataset, load_dataset
+from clipfuse.data.split import Split
 from clipfuse.demo.scenes import draw_dataset
 from clipfuse.encoders import find_encoder
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.machine import describe_machine
+from clipfuse.splits import find_split
 from clipfuse.train_config import StreamConfig
-from clipfuse_cache import FeatureCache
+from clipfuse_cache import FeatureCache, Samples
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does; before torch is imported
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +62,19 @@ def open_cache(options: argparse.Namespace, folder: Path) -> FeatureCache:
     if options.cache is None:
         extract([find_encoder("mini")], open_data(options, folder / "data"), cache, ExtractOptions())
     return cache
+
+
+def open_split(options: argparse.Namespace, folder: Path) -> tuple[FeatureCache, Samples, Split]:
+    """The cache of :func:`open_cache`, its samples, and the split that train-head would take."""
+    cache = open_cache(options, folder)
+    samples = cache.samples()
+    return cache, samples, find_split(cache, samples, SplitConfig(), None)
+
+
+def in_own_process(script: str, *arguments: object) -> Any:
+    """What a script prints as JSON, run where nothing else has been before: a peak of memory never goes down."""
+    command = [sys.executable, script, *map(str, arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def chosen_streams(options: argparse.Namespace) -> dict[str, StreamConfig]:

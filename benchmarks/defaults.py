@@ -15,19 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common import add_cache_options, chosen_streams, open_cache, parser, report  # before torch
+from common import add_cache_options, chosen_streams, open_split, parser, report  # before torch
 
 # isort: split
 import torch
 
-from clipfuse.config import SplitConfig
 from clipfuse.finish import finish
 from clipfuse.inputs import no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.metrics import Scores
 from clipfuse.select_streams import select_streams
 from clipfuse.settings import updated
-from clipfuse.splits import find_split
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Job, train_jobs
 
@@ -77,10 +75,8 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.folds, chosen.only = 60, 2, chosen.only or ["bias", "thresholds"]
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(chosen, Path(folder))
-        samples = cache.samples()
+        cache, samples, split = open_split(chosen, Path(folder))
         plain = updated(TrainConfig(**chosen_streams(chosen)), **({"fit": {"epochs": 1}} if chosen.quick else {}))
-        split = find_split(cache, samples, SplitConfig(), None)
         rows = load_rows(select_streams(cache, plain), samples, split, "cpu", roles=("train", "validation"))
         labels = list(samples.label_names)
         first = outcome(plain, rows, labels, chosen.folds, chosen.choose)

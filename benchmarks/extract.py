@@ -6,11 +6,8 @@ On a machine where both halves share the processors the pipeline can't be faster
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import plain_loop
-from common import open_data, parser, report, timed
+from common import in_own_process, open_data, parser, report, timed
 from random_models import random_clip, random_timm
 
 from clipfuse.data import Dataset
@@ -111,12 +108,11 @@ def plain_rate(name: str, encoder: Encoder, size: int, options: Any) -> float:
     if options.quick:
         theirs = {"encoder": name, "reads": encoder.spec.modality, "batch_size": size}
         return plain_loop.measure(Namespace(**{**vars(options), **theirs}))
-    command = [sys.executable, Path(__file__).with_name("plain_loop.py"), "--encoder", name, "--rows", options.rows]
-    command += ["--reads", encoder.spec.modality, "--batch-size", size, "--device", options.device]
-    command += ["--data", options.data] if options.data else []
-    command += ["--images", options.images] if options.images else []
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["rows/s"])
+    arguments = ["--encoder", name, "--rows", options.rows, "--reads", encoder.spec.modality]
+    arguments += ["--batch-size", size, "--device", options.device]
+    arguments += ["--data", options.data] if options.data else []
+    arguments += ["--images", options.images] if options.images else []
+    return float(in_own_process(str(Path(__file__).with_name("plain_loop.py")), *arguments)["rows/s"])
 
 
 def distinct_inputs(encoder: Encoder, dataset: Dataset) -> list[Any]:

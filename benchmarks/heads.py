@@ -8,13 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common import add_cache_options, chosen_streams, open_cache, parser, report
+from common import add_cache_options, chosen_streams, open_split, parser, report
 
 from clipfuse.bench import bench_row
 from clipfuse.compare import paired
-from clipfuse.config import SplitConfig
 from clipfuse.run import Run
-from clipfuse.splits import find_split
 from clipfuse.train_config import FitConfig, FusionConfig, HeadConfig, TrainConfig
 from clipfuse.train_head import train_head
 
@@ -32,9 +30,7 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.seeds = 120, 1
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(chosen, Path(folder))
-        samples = cache.samples()
-        split = find_split(cache, samples, SplitConfig(), None)
+        cache, samples, split = open_split(chosen, Path(folder))
         rows, last = [], {}
         for head, fusion in MODELS:
             config = TrainConfig(

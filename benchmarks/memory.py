@@ -6,16 +6,15 @@ time and no memory of its own: what is measured is the table, the pass and the c
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import parser, report
+from common import in_own_process, parser, report
 
 from clipfuse.config import TableConfig
 from clipfuse.data import load_dataset
@@ -29,7 +28,7 @@ WIDTH = 384
 def main() -> None:
     options = parser(__doc__ or "")
     options.add_argument("--counts", type=int, nargs="+", default=[10_000, 1_000_000])
-    options.add_argument("--in-this-process", type=Path, help=argparse_hidden())
+    options.add_argument("--in-this-process", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.in_this_process:
         print(json.dumps(measure(chosen.in_this_process)))
@@ -39,23 +38,10 @@ def main() -> None:
         for count in [1_000, 5_000] if chosen.quick else chosen.counts:
             table = Path(folder) / f"captions-{count}.csv"
             write_captions(table, count, chosen.data)
-            rows.append({"captions": count, **(measure(table) if chosen.quick else in_own_process(table))})
+            found = measure(table) if chosen.quick else in_own_process(__file__, "--in-this-process", table)
+            rows.append({"captions": count, **found})
             table.unlink()
     report("memory", chosen, rows, {"width": WIDTH})
-
-
-def in_own_process(table: Path) -> dict[str, float]:
-    """What :func:`measure` finds where nothing else has been before: a peak never goes down."""
-    command = [sys.executable, __file__, "--in-this-process", str(table)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def argparse_hidden() -> str:
-    import argparse
-
-    return argparse.SUPPRESS
 
 
 def write_captions(table: Path, count: int, source: Path | None) -> None:

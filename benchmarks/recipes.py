@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import add_cache_options, chosen_streams, open_cache, parser, report
+from common import add_cache_options, chosen_streams, open_split, parser, report
 
 from clipfuse.baselines import BASELINES
 from clipfuse.bench import bench_row
-from clipfuse.config import SplitConfig
 from clipfuse.recipes import Recipe, recipes
 from clipfuse.run import Run, list_runs, open_run
-from clipfuse.splits import find_split
 from clipfuse.train_config import FitConfig, StreamConfig, TrainConfig
 from clipfuse.train_head import train_head
 
@@ -41,9 +39,7 @@ def main() -> None:
     if chosen.quick:
         chosen.rows, chosen.seeds, chosen.only = 60, 1, chosen.only or ["s2-sum", "s4-fcnn-average"]
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(chosen, Path(folder))
-        samples = cache.samples()
-        split = find_split(cache, samples, SplitConfig(), None)
+        cache, samples, split = open_split(chosen, Path(folder))
         streams = chosen_streams(chosen)
         rows = []
         for recipe in recipes():

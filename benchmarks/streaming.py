@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import parser, report
+from common import in_own_process, parser, report
 
 from clipfuse.config import SplitConfig, TableConfig
 from clipfuse.data import load_dataset
@@ -46,18 +44,14 @@ def main() -> None:
         cache = Path(folder) / "cache"
         fill(cache, chosen.rows, chosen.dim)
         for limit in chosen.limits:
-            found = measure(cache, limit, chosen.epochs) if chosen.quick else in_own_process(cache, limit, chosen)
+            if chosen.quick:
+                found = measure(cache, limit, chosen.epochs)
+            else:
+                arguments = ("--in-this-process", cache, "--limits", limit, "--epochs", chosen.epochs)
+                found = in_own_process(__file__, *arguments)
             rows.append({"limit MB": limit * 1e3, "features MB": chosen.rows * chosen.dim * 2 / 1e6, **found})
             print(rows[-1], flush=True)
     report("streaming", chosen, rows, {"rows_of_table": chosen.rows, "dim": chosen.dim, "epochs": chosen.epochs})
-
-
-def in_own_process(cache: Path, limit: float, chosen: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`measure` finds where nothing else has been before: a peak never goes down."""
-    command = [sys.executable, __file__, "--in-this-process", str(cache), "--limits", str(limit)]
-    done = subprocess.run([*command, "--epochs", str(chosen.epochs)], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def fill(cache: Path, count: int, dim: int) -> None:

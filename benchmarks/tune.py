@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import add_cache_options, open_cache, parser, report
+from common import add_cache_options, open_split, parser, report
 
-from clipfuse.config import SplitConfig
-from clipfuse.splits import find_split
 from clipfuse.train_config import TrainConfig
 from clipfuse.tune import Search, SearchSettings, parse_space, tune
 
@@ -39,9 +37,7 @@ def main() -> None:
         chosen.rows, chosen.trials, chosen.seeds, chosen.epochs = 120, 3, 1, 1
         chosen.hidden, chosen.repeats = [16], 1
     with tempfile.TemporaryDirectory() as folder:
-        cache = open_cache(chosen, Path(folder))
-        samples = cache.samples()
-        split = find_split(cache, samples, SplitConfig(), None)
+        cache, samples, split = open_split(chosen, Path(folder))
         settings = SearchSettings(trials=chosen.trials, seeds=chosen.seeds)
         count = 0
 

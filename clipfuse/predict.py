@@ -76,7 +76,7 @@ def predict(
         ConfigError: a view that can't be made as it was.
         WeightsMissing, EncoderError, CacheError: see each message.
     """
-    lacking = [name for name in run.own.numbers if name not in dataset.number_names]
+    lacking = run.own.lacking(dataset)
     if lacking:
         raise TableError(
             f"{run.name} reads column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}, which the table"
@@ -125,9 +125,7 @@ def like_training_table(run: Run, table: Path, images: Path | None, given: Mappi
 def _read(
     run: Run, dataset: Dataset, cache: FeatureCache, progress: Progress
 ) -> tuple[Streams, tuple[LedgerEntry, ...]]:
-    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
-    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
-    tables = StreamTables(plain, views)
+    tables = run_tables(run, cache)
     samples, unreadable = describe_samples(dataset, cache.samples(), progress)
     check_inputs(tables, samples)
     rows = {name: row for row, name in enumerate(dataset.ids)}
@@ -184,6 +182,13 @@ def _encode(
 def views_read(run: Run) -> Mapping[str, tuple[TableDescription, ...]]:
     """The tables of views that a prediction needs: training draws from views, but few runs average over them."""
     return run.views if run.config.average_views else {}
+
+
+def run_tables(run: Run, cache: FeatureCache) -> StreamTables:
+    """What a prediction reads of ``cache``. Raises CacheMissing, FingerprintMismatch where it has no such features."""
+    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
+    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
+    return StreamTables(plain, views, run.own)
 
 
 def run_views(run: Run, word_list: Path | None) -> tuple[View, ...]:

@@ -99,7 +99,7 @@ def read_unlabelled(
             f"each of the {len(others)} rows of {cache.root} shares an input with a labelled row ({shared_with})",
             "Give a table of other pictures",
         )
-    missing = [name for name in tables.own.numbers if name not in others.number_names]
+    missing = tables.own.lacking(others)
     if missing:
         raise DataError(
             f"the samples of {cache.root} have no numbers {missing[0]!r}, which the model reads",

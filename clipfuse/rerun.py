@@ -20,11 +20,10 @@ from clipfuse.inputs import cpu_count
 from clipfuse.live import LiveInputs, LoadedEncoders, RowInput
 from clipfuse.machine import compared_machine
 from clipfuse.measured import Measured
-from clipfuse.predict import views_read
+from clipfuse.predict import run_tables, views_read
 from clipfuse.predictor import Predictor
 from clipfuse.run import Run
 from clipfuse.select_streams import read_streams
-from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams, modality_of
 from clipfuse.table_streams import CAPTIONS, NUMBERS
 from clipfuse.timing import CAREFUL, FEWEST_ROWS, MANY_ROWS, Effort, Timing, time_calls, time_prediction
@@ -104,7 +103,7 @@ class Rerun:
 def complete_rows(run: Run, data: Dataset) -> list[int]:
     """Rows that have all that the run reads, its test rows before others. Raises DataError where there are none."""
     tests = set(held_out_ids(run))
-    lacking = [name for name in run.own.numbers if name not in data.number_names]
+    lacking = run.own.lacking(data)
     if lacking:
         raise DataError(f"the table has no column {lacking[0]!r}")
     read = set(map(modality_of, run.dims))
@@ -122,9 +121,7 @@ def complete_rows(run: Run, data: Dataset) -> list[int]:
 def cached_streams(run: Run, cache: FeatureCache) -> Streams:
     """Features of the run's test rows, or of the first of them. Raises CacheError where they are not there."""
     ids = held_out_ids(run)[:MANY_ROWS]
-    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
-    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
-    streams = read_streams(StreamTables(plain, views), ids)
+    streams = read_streams(run_tables(run, cache), ids)
     samples = cache.samples()
     return streams.beside(run.own.read(samples, "cpu", samples.rows(ids)))
 

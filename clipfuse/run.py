@@ -22,7 +22,7 @@ import hashlib
 import json
 import shutil
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -88,7 +88,7 @@ class Run:
     @property
     def keeps_model(self) -> bool:
         """Whether there is anything to predict with: a cross-validation without refit has no model."""
-        return any(name.startswith("model/") and name != "model/model.json" for name in self.metrics["files"])
+        return _keep_a_model(self.metrics["files"])
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -277,11 +277,16 @@ def newest_run(runs: Path, *, with_model: bool = False) -> Path:
     found = [path for path in list_runs(runs) if (path / "metrics.json").exists()]
     if with_model:  # where there is none, the newest one says why
         found = [
-            path for path in found if any(file.name != "model.json" for file in (path / "model").iterdir())
+            path for path in found if _keep_a_model(f"model/{one.name}" for one in (path / "model").iterdir())
         ] or found
     if not found:
         raise RunError(f"there is no complete run in {runs}", "Train one with: clipfuse train-head --fusion sum")
     return max(found, key=lambda path: ((path / "metrics.json").stat().st_mtime_ns, path.name))
+
+
+def _keep_a_model(files: Iterable[str]) -> bool:
+    """Whether there is more of a model among a run's files than what it is about."""
+    return any(name.startswith("model/") and name != "model/model.json" for name in files)
 
 
 def _json(value: Any) -> bytes:

@@ -68,6 +68,10 @@ class TableStreams:
         """The opposite of :meth:`to_dict`."""
         return TableStreams(tuple(value["numbers"]), value.get("caption_bytes", 0))
 
+    def lacking(self, table: Table) -> list[str]:
+        """Columns that ``table`` does not have."""
+        return [name for name in self.numbers if name not in table.number_names]
+
     def read(self, table: Table, device: str, rows: Sequence[int] | NDArray[np.intp] | None = None) -> Streams:
         """The streams of ``rows`` of ``table``, which has the columns, or of all of them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, get_args
 
@@ -50,8 +49,7 @@ def examples(space: Space, seed: int) -> list[Point]:
     found: list[Point] = []
     for stage in space.stages:
         has_range = any(isinstance(dimension, Range) for dimension in stage.dimensions.values())
-        sizes = [len(dimension.grid()) for dimension in stage.dimensions.values()]
-        few = not has_range and np.prod(sizes, dtype=float) * max(1, len(stage.points)) <= 100
+        few = not has_range and stage.size <= 100
         found += stage.grid() if few else next(_random(stage, 20, seed))
     return found
 
@@ -70,11 +68,9 @@ def _random(stage: Stage, trials: int, seed: int) -> Waves:
 
 def _grid(stage: Stage, name: str) -> Waves:
     """The full product. Raises ConfigError where that is more than anybody would train."""
-    sizes = [len(dimension.grid()) for dimension in stage.dimensions.values()]
-    settings = math.prod(sizes) * max(1, len(stage.points))
-    if settings > MOST_SETTINGS:
+    if stage.size > MOST_SETTINGS:
         raise ConfigError(
-            f"the grid of space {name} has {settings:,} settings",
+            f"the grid of space {name} has {stage.size:,} settings",
             "Search it instead (--sampler random --trials 30), or name fewer values in a --space of your own",
         )
     return _once(stage.grid())

@@ -85,6 +85,11 @@ class Stage:
     dimensions: Mapping[str, Dimension]
     points: tuple[Point, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many combinations :meth:`grid` gives."""
+        return math.prod(len(dimension.grid()) for dimension in self.dimensions.values()) * max(1, len(self.points))
+
     def grid(self) -> list[dict[str, Any]]:
         """Every combination."""
         values = product(*(dimension.grid() for dimension in self.dimensions.values()))
