@@ -8,7 +8,7 @@ from clipfuse.cache_tables import PREFERRED
 from clipfuse.data.grouping import Grouping
 from clipfuse.equal_inputs import caption_keys, connect_equal, picture_keys
 from clipfuse.errors import ConfigError
-from clipfuse.near_duplicates import connect_similar, connected
+from clipfuse.near_duplicates import Readable, connect_similar, connected
 from clipfuse_cache import FeatureCache, FeatureTable, Samples
 from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.manifest import IDENTITY
@@ -38,7 +38,8 @@ def group_duplicates(cache: FeatureCache, samples: Samples, similarity: float) -
     for modality in MODALITIES:
         tables = tables_to_compare(cache, samples, modality)
         if tables:
-            edges.append(connect_similar([table.take(samples.ids) for table in tables], similarity))
+            readable = [Readable.from_table(table, table.locate(samples.ids)) for table in tables]
+            edges.append(connect_similar(readable, similarity))
             names.extend(table.description.name for table in tables)
     group_of = connected(np.concatenate(edges), rows)
     members = np.bincount(group_of, minlength=1)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from clipfuse.data.split import Role, Split
+from clipfuse.duplicates import MODALITIES, tables_to_compare
 from clipfuse.equal_inputs import Keys, caption_keys, picture_keys
-from clipfuse_cache import Samples
+from clipfuse.near_duplicates import Readable, first_similar
+from clipfuse_cache import FeatureCache, Samples
 
 LeakKind = Literal["picture", "caption", "similar"]
+LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
+SIMILARITY = 0.9
+"""Cosine of centred features from which rows are near-duplicates."""
+PRODUCTS = 50_000_000_000
+"""Multiplications that the search for near-duplicates may take, about a second; more rows are sampled."""
 _BEFORE: dict[Role, tuple[Role, ...]] = {"test": ("train", "validation"), "validation": ("train",)}
 _OTHER: dict[Role, str] = {"test": "training or validation", "validation": "training"}
 
@@ -20,52 +29,76 @@ class Leak:
     """Rows of one role that are also in a role that came before it.
 
     Attributes:
-        kind: picture, the same file; caption, the same words, which short captions often have by chance; similar, in
-            one group of the split's grouping, and neither of the others.
+        kind: picture, the same file; caption, the same words, which short captions often have by chance; similar, by
+            their features, and neither of the others.
         role: where they are held out.
         rows: how many; each is counted under the first kind that fits.
         first: the first of them, and the row whose double it is.
+        looked_at: rows of the role that were compared.
     """
 
     kind: LeakKind
     role: Role
     rows: int
     first: tuple[str, str]
+    looked_at: int
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return asdict(self) | {"first": list(self.first)}
 
 
-def find_leaks(samples: Samples, split: Split) -> list[Leak]:
+def find_leaks(
+    cache: FeatureCache, samples: Samples, splits: Sequence[Split], *, products: int = PRODUCTS
+) -> list[Leak]:
     """What of the test rows is in train or validation too, and of the validation rows in train.
 
-    Equal pictures and captions are looked at (case and space in captions are not), and the groups of the split's
-    grouping, where it has one: with those there is nothing to find unless the sides were given.
+    Equal pictures and captions are looked for (case and space in captions do not count), then near-duplicates: by the
+    groups of a split's grouping; where it has none, by the features of pictures if the cache has any, else of captions.
 
     Args:
-        samples: hold every row of the split.
-        split: the roles.
+        cache: of the samples.
+        samples: hold every row of the splits.
+        splits: the roles; several are folds, and a row is counted once however many of them it leaks in.
+        products: multiplications that the comparison of features may take, for each role of each split: beyond them
+            evenly spaced rows of the role are compared.
 
     Raises:
         CacheError: a row of the split that ``samples`` lack.
+        CacheCorrupt: a shard is damaged.
     """
-    keys: list[tuple[LeakKind, Keys]] = [("picture", picture_keys(samples)), ("caption", caption_keys(samples))]
-    if split.grouping is not None:
-        keys.append(("similar", split.grouping.of(samples.ids).tolist()))
-    rows = {role: samples.rows(ids).tolist() for role, ids in split.roles.items()}
+    pictures, captions = picture_keys(samples), caption_keys(samples)
+    tables = [] if all(split.grouping for split in splits) else _tables(cache, samples)
     leaks = []
-    for role, before in _BEFORE.items():
+    for role in _BEFORE:
+        sides = [_sides(samples, split, role) for split in splits]
         counted: set[int] = set()
-        earlier = [row for name in before for row in rows[name]]
-        for kind, of_row in keys:
-            double = _first_of_each(of_row, earlier)
-            found = [row for row in rows[role] if row not in counted and of_row[row] in double]
-            counted.update(found)
-            if found:
-                one = found[0]
-                leaks.append(Leak(kind, role, len(found), (samples.ids[one], samples.ids[double[of_row[one]]])))
+        for kind in LEAK_KINDS:
+            doubles: dict[int, int] = {}
+            looked_at: set[int] = set()
+            for split, (held_out, earlier) in zip(splits, sides, strict=True):
+                rest = [row for row in held_out if row not in counted]
+                if kind != "similar":
+                    found = _equal(pictures if kind == "picture" else captions, rest, earlier)
+                elif split.grouping is not None:
+                    found = _equal(split.grouping.of(samples.ids).tolist(), rest, earlier)
+                else:
+                    rest = _affordable(rest, len(earlier), tables, products)
+                    found = _similar(tables, rest, earlier)
+                looked_at.update(rest)
+                doubles = {**found, **doubles}
+            if doubles:
+                one = min(doubles)
+                first = (samples.ids[one], samples.ids[doubles[one]])
+                leaks.append(Leak(kind, role, len(doubles), first, len(looked_at)))
+            counted.update(doubles)
     return leaks
+
+
+def _sides(samples: Samples, split: Split, role: Role) -> tuple[list[int], list[int]]:
+    """Numbers of the rows of the role, and of those that came before."""
+    before = [name for other in _BEFORE[role] for name in split.roles[other]]
+    return samples.rows(split.roles[role]).tolist(), samples.rows(before).tolist()
 
 
 def describe_leaks(leaks: Sequence[Leak]) -> str:
@@ -81,7 +114,37 @@ def _describe(leak: Leak) -> str:
         return f"{who} {have} the picture of {whose} ({first})"
     if leak.kind == "caption":
         return f"{who} {have} the caption of {whose} word for word, as short captions often do ({first})"
-    return f"{who} {have} a near-duplicate among the {_OTHER[leak.role]} rows ({first})"
+    return f"{who} of {leak.looked_at} compared {have} a near-duplicate among the {_OTHER[leak.role]} rows ({first})"
+
+
+def _equal(keys: Keys, rows: Iterable[int], earlier: Iterable[int]) -> dict[int, int]:
+    """Row -> the first earlier row with its key."""
+    first = _first_of_each(keys, earlier)
+    return {row: first[keys[row]] for row in rows if keys[row] in first}
+
+
+def _tables(cache: FeatureCache, samples: Samples) -> list[Readable]:
+    """What is compared: the features of all rows."""
+    found = (tables_to_compare(cache, samples, modality) for modality in MODALITIES)
+    tables = next((tables for tables in found if tables), [])
+    return [Readable.from_table(table, table.locate(samples.ids)).centred() for table in tables]
+
+
+def _affordable(rows: Sequence[int], others: int, tables: Sequence[Readable], products: int) -> list[int]:
+    """As many of ``rows``, evenly spaced, as can be compared with the others, at least one where there are any."""
+    if not tables or not rows or not others:
+        return []
+    most = max(1, products // (others * tables[0].dim))
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)).tolist()]
+
+
+def _similar(tables: Sequence[Readable], rows: Sequence[int], earlier: Sequence[int]) -> dict[int, int]:
+    """Row -> the first earlier row that every table says is similar."""
+    if not rows:
+        return {}
+    one, other = ([table.rows(np.array(side)) for table in tables] for side in (rows, earlier))
+    found = first_similar(one, other, SIMILARITY)
+    return {row: earlier[there] for row, there in zip(rows, found.tolist(), strict=True) if there >= 0}
 
 
 def _first_of_each(keys: Keys, rows: Iterable[int]) -> dict[Hashable, int]:

@@ -263,7 +263,7 @@ def describe_run(
         "cache": str(cache.root),
         "stage_one": None if extraction is None else extraction.to_dict(),
         "split": {"name": split.name, "method": split.method, "digest": split.digest, "seed": split.seed},
-        "leaks": [leak.to_dict() for leak in find_leaks(samples, split)],
+        "leaks": [leak.to_dict() for leak in find_leaks(cache, samples, [split])],
         "from": origin,
     }
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clipfuse.near_duplicates as near_duplicates
-from clipfuse.near_duplicates import connect_similar, connected
+from clipfuse.near_duplicates import Readable, connect_similar, connected, first_similar
 from clipfuse_cache import Features
 
 
@@ -24,6 +24,10 @@ def cosines(features):
     values = features.values[:, 0].astype(np.float64)
     length = np.linalg.norm(values, axis=1)
     return values @ values.T / np.maximum(np.outer(length, length), 1e-30), features.valid & (length > 0)
+
+
+def readable(features):
+    return [Readable.of(one) for one in features]
 
 
 def brute_force(tables, similarity):
@@ -50,17 +54,26 @@ def test_the_search_is_exact_whatever_the_tile(rows, tables, seed, similarity, t
     pairs, nearest = brute_force(features, similarity)
     if nearest < 1e-5:
         return  # float32 may see it otherwise
-    found = connect_similar(features, similarity, tile=tile)
-    assert found.shape == (len(pairs), 2)
-    assert {tuple(pair) for pair in found.tolist()} == pairs
+    for held in (near_duplicates.HELD, 4 * 6 * 9):
+        found = connect_similar(readable(features), similarity, tile=tile, held=held)
+        assert found.shape == (len(pairs), 2)
+        assert {tuple(pair) for pair in found.tolist()} == pairs
+        left, right = (np.arange(rows)[part::2] for part in (0, 1))
+        sides = ([one.rows(side) for one in readable(features)] for side in (left, right))
+        others = first_similar(*sides, similarity, tile=tile, held=held).tolist()
+        first = {row: right[other] for row, other in zip(left.tolist(), others, strict=True) if other >= 0}
+        across = {tuple(sorted(pair)) for pair in pairs if sum(pair) % 2}
+        assert {tuple(sorted(pair)) for pair in first.items()} <= across
+        assert all(other == min(sum(pair) - row for pair in across if row in pair) for row, other in first.items())
+        assert set(first) == {row for pair in across for row in pair if row % 2 == 0}
 
 
 def test_very_many_pairs_are_reduced_without_parting_a_group(monkeypatch):
     features = [table(200, 6, 0, missing=0, noise=0.05)]
-    whole = connect_similar(features, 0.9)
+    whole = connect_similar(readable(features), 0.9)
     monkeypatch.setattr(near_duplicates, "_EDGES", 50)
     monkeypatch.setattr(near_duplicates, "_CHECKED", 10)
-    few = connect_similar(features, 0.9, tile=16)
+    few = connect_similar(readable(features), 0.9, tile=16)
     assert len(few) < len(whole)
     assert same_groups(connected(few, 200), connected(whole, 200))
 
@@ -73,13 +86,13 @@ def same_groups(a, b):
 def test_rows_of_zeros_and_rows_that_are_not_there_are_like_nothing():
     values = np.ones((4, 1, 3), np.float16)
     values[1] = 0
-    found = connect_similar([Features(values, np.array([True, True, False, True]))], 0.5)
+    found = connect_similar(readable([Features(values, np.array([True, True, False, True]))]), 0.5)
     assert found.tolist() == [[0, 3]]
 
 
 def test_large_and_tiny_half_precision_numbers():
     values = np.array([[[60000.0] * 40], [[30000.0] * 40], [[6e-8] * 40]], np.float16)
-    assert len(connect_similar([Features(values, np.ones(3, bool))], 0.99)) == 3
+    assert len(connect_similar(readable([Features(values, np.ones(3, bool))]), 0.99)) == 3
 
 
 def test_chains_are_one_group():
@@ -90,4 +103,4 @@ def test_chains_are_one_group():
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_too_few_rows_for_a_pair(rows):
-    assert connect_similar([table(rows, 3, 0)], 0.9).shape == (0, 2)
+    assert connect_similar(readable([table(rows, 3, 0)]), 0.9).shape == (0, 2)
