@@ -1,7 +1,7 @@
 """Dealing rows into parts so that each label keeps its share in each part.
 
 Iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the Stratification of Multi-Label Data"), generalised
-from rows to groups of rows that must not be parted, then moves of single groups until the sizes fit.
+from rows to groups of rows that must not be parted, then moves of single groups until the sizes fit, and swaps that bring rare labels where they should be.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from clipfuse.errors import ConfigError
 
 _CANDIDATES = 4096  # groups looked at for one move, a random part of those that could go
+_SWAPS = (16, 1024)  # groups looked at on each side of one swap
 
 
 def deal(
@@ -66,6 +67,7 @@ def deal(
     repair = _Repair(counts, size, part, np.array(sizes), keep)
     repair.bring_rare_labels()
     repair.fit_sizes()
+    repair.swap_rare_labels()
     dealt = np.empty(rows, dtype=np.intp)
     dealt[shuffled] = part[item]
     return dealt
@@ -148,6 +150,38 @@ class _Repair:
             smallest = spare[self.size[spare] == self.size[spare].min()]
             self._move(self._cheapest(smallest, to), to)
         self._move_while_it_helps()
+
+    def swap_rare_labels(self) -> None:
+        """Swap groups of one size, to bring a label into a part of ``keep`` that takes no other label's last group."""
+        for label in np.argsort(self.total, kind="stable").tolist():
+            for rank, to in enumerate(self.keep):
+                if self.total[label] and not self.held[to, label]:
+                    swap = self._best_swap(label, to, self.keep[: rank + 1])
+                    if swap is not None:
+                        there, back = swap
+                        source = int(self.part[there])
+                        self._move(there, to)
+                        self._move(back, source)
+
+    def _best_swap(self, label: int, to: int, before: Sequence[int]) -> tuple[int, int] | None:
+        """A group with the label and one of part ``to`` that takes its place, or None; a part that is not ``before``
+        may lose the label."""
+        best, least = None, np.inf
+        beside = np.flatnonzero(self.part == to)
+        for there in np.flatnonzero(self.has[:, label])[: _SWAPS[0]].tolist():
+            source = self.part[there]
+            back = beside[self.size[beside] == self.size[there]][: _SWAPS[1]]
+            lost = np.isin(to, self.keep) & ((self.held[to] == 1) & self.has[back] & ~self.has[there]).any(axis=1)
+            if source in self.keep:
+                gone = (self.held[source] == 1) & self.has[there] & ~self.has[back]
+                gone[:, label] &= source in before
+                lost |= gone.any(axis=1)
+            back = back[~lost]
+            change = self.counts[there] - self.counts[back]
+            growth = (change * (change - self.excess[source] + self.excess[to])) @ self.scale
+            if len(back) and growth.min() < least:
+                best, least = (there, int(back[np.argmin(growth)])), growth.min()
+        return best
 
     def _move_while_it_helps(self) -> None:
         while self._one_move():

@@ -74,6 +74,26 @@ def test_parts_keep_a_label_in_their_order():
         assert held.tolist() == [[True, True, True], [False, False, True], [False, True, True]]
 
 
+def lacking(targets, part, keep):
+    """Labels that each part of ``keep`` has no row of."""
+    return [set(np.flatnonzero(targets.any(axis=0) & ~targets[part == p].any(axis=0)).tolist()) for p in keep]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(8, 40), st.integers(1, 30), st.integers(0, 1000))
+def test_no_swap_of_two_rows_would_bring_a_rare_label_where_it_should_be(rows, labels, seed):
+    targets = np.random.default_rng(seed).random((rows, labels)) < 2 / rows
+    keep = (0, 2, 1)
+    part = deal(targets, [rows - 2 * (rows // 4), rows // 4, rows // 4], seed, keep=keep)
+    before = lacking(targets, part, keep)
+    for i in range(rows):
+        for j in np.flatnonzero(part != part[i]).tolist():
+            swapped = part.copy()
+            swapped[[i, j]] = part[[j, i]]
+            after = lacking(targets, swapped, keep)
+            assert not (after != before and all(a <= b for a, b in zip(after, before, strict=True)))
+
+
 def test_a_group_too_large_for_a_part_is_not_brought_there_for_its_label():
     groups = np.array([0] * 10 + list(range(1, 31)))
     targets = np.zeros((40, 1), dtype=bool)
