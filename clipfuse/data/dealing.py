@@ -1,7 +1,8 @@
 """Dealing rows into parts so that each label keeps its share in each part.
 
 Iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the Stratification of Multi-Label Data"), generalised
-from rows to groups of rows that must not be parted, then moves of single groups until the sizes fit, and swaps that bring rare labels where they should be.
+from rows to groups of rows that must not be parted, then moves of single groups until the sizes fit, and swaps
+that bring rare labels where they should be.
 """
 
 from __future__ import annotations
