@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from clipfuse.data.dataset import ImageRef
 from clipfuse.data.pictures import PictureError, decode_picture
 from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Prepared
-from clipfuse.predict import run_encoders, run_views, views_read
 from clipfuse.probe import default_batch_size
 from clipfuse.run import Run
+from clipfuse.run_features import run_encoders, run_views, views_read
 from clipfuse.select_streams import as_streams
 from clipfuse.streams import Streams
 from clipfuse.views import View

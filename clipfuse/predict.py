@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,21 @@ from clipfuse.choose import choose
 from clipfuse.config import TableConfig
 from clipfuse.data.dataset import Dataset, LedgerEntry
 from clipfuse.data.records import read_table
-from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder, tokens_of
-from clipfuse.errors import DataError, FingerprintMismatch, TableError
+from clipfuse.encoders import EncoderFactory, Storage
+from clipfuse.errors import TableError
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.inputs import Progress, describe_samples, no_progress, row_entry
 from clipfuse.run import Run
-from clipfuse.select_streams import check_inputs, read_streams
+from clipfuse.run_features import run_encoders, run_tables, run_views, views_read
+from clipfuse.select_streams import check_inputs
 from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams
-from clipfuse.views import View, find_view
-from clipfuse_cache import FeatureCache, TableDescription
-from clipfuse_cache.fingerprint import difference
+from clipfuse.training.rows_on_disk import block_bounds, locate_rows, read_at, row_bytes
+from clipfuse_cache import FeatureCache
+
+MEMORY = 1_000_000_000
+"""Bytes that features may take; more are read in blocks."""
+_BARE_ROWS = 65_536  # rows at once of what is read of the table itself
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,16 @@ def predict(
             "Add it; cells may be empty",
         )
     if cache is not None:
-        streams, ledger = _read(run, dataset, cache, progress)
+        tables, ledger = _check(run, dataset, cache, progress)
+        probabilities, without_input = _ask(run, tables, dataset)
     else:
         factories = run_encoders(run, encoders or {})
         options = replace(options, views=run_views(run, word_list))
         with tempfile.TemporaryDirectory(prefix="clipfuse-") as folder:
-            streams, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
-    streams = streams.beside(run.own.read(dataset, "cpu"))
-    probabilities = run.predictor().probabilities(streams)
-    present = torch.stack(list(streams.present.values()))
+            tables, ledger = _encode(run, dataset, factories, FeatureCache(Path(folder)), options, progress)
+            probabilities, without_input = _ask(run, tables, dataset)
     chosen = choose(probabilities, run.thresholds(), empty_rows=run.config.empty_rows)
-    return Prediction(probabilities, chosen, ledger, (~present.any(0)).cpu().numpy())
+    return Prediction(probabilities, chosen, ledger, without_input)
 
 
 def like_training_table(run: Run, table: Path, images: Path | None, given: Mapping[str, str]) -> TableConfig:
@@ -122,9 +125,46 @@ def like_training_table(run: Run, table: Path, images: Path | None, given: Mappi
     return TableConfig.model_validate({"table": table, "images": images, **known, **given})
 
 
-def _read(
+def _ask(run: Run, tables: StreamTables, dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(rows, labels) probabilities and (rows,) bool, rows without any input; some rows are in memory at once."""
+    predictor = run.predictor()
+    probabilities = np.zeros((len(dataset), len(run.labels)))
+    without_input = np.zeros(len(dataset), dtype=np.bool_)
+    for rows, found in _blocks(tables, dataset.ids):
+        streams = _with_absent(run, found, len(rows)).beside(run.own.read(dataset, "cpu", rows))
+        probabilities[rows] = predictor.probabilities(streams)
+        without_input[rows] = ~torch.stack(list(streams.present.values())).any(0).numpy()
+    return probabilities, without_input
+
+
+def _blocks(tables: StreamTables, ids: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], Streams]]:
+    """Numbers of some rows and their features, until each row was there once."""
+    if not tables.tables:
+        for start in range(0, len(ids), _BARE_ROWS):
+            yield np.arange(start, min(start + _BARE_ROWS, len(ids))), Streams({}, {})
+        return
+    places, order = locate_rows(tables, ids)
+    for start, stop in block_bounds(next(iter(places.values()))[0], row_bytes(tables), MEMORY):
+        yield order[start:stop], read_at(tables, places, slice(start, stop))
+
+
+def _with_absent(run: Run, streams: Streams, rows: int) -> Streams:
+    """The streams with those that the run reads and no row has."""
+    values, present = {}, {}
+    for name, stream in run.streams.items():
+        there = name in streams.values
+        values[name] = streams.values[name] if there else torch.zeros(rows, stream.tokens, stream.dim)
+        present[name] = streams.present[name] if there else torch.zeros(rows, dtype=torch.bool)
+    # views of what is not there count, too: the mean over views is the same one whatever other rows have
+    absent = {
+        name: (values[name],) * len(those) for name, those in views_read(run).items() if name not in streams.values
+    }
+    return Streams(values, present, {**streams.views, **absent})
+
+
+def _check(
     run: Run, dataset: Dataset, cache: FeatureCache, progress: Progress
-) -> tuple[Streams, tuple[LedgerEntry, ...]]:
+) -> tuple[StreamTables, tuple[LedgerEntry, ...]]:
     tables = run_tables(run, cache)
     samples, unreadable = describe_samples(dataset, cache.samples(), progress)
     check_inputs(tables, samples)
@@ -135,7 +175,7 @@ def _read(
         for name, why in table.failures().items()
         if name in rows
     ]
-    return read_streams(tables, dataset.ids), (*dataset.ledger, *unreadable, *failed)
+    return tables, (*dataset.ledger, *unreadable, *failed)
 
 
 def _encode(
@@ -145,7 +185,7 @@ def _encode(
     cache: FeatureCache,
     options: ExtractOptions,
     progress: Progress,
-) -> tuple[Streams, tuple[LedgerEntry, ...]]:
+) -> tuple[StreamTables, tuple[LedgerEntry, ...]]:
     there = {"image": any(dataset.images), "text": any(dataset.captions)}
     useful = {
         storage: those
@@ -166,87 +206,4 @@ def _encode(
         for name, those in views_read(run).items()
         if name in made
     }
-    found = read_streams(StreamTables(made, views), dataset.ids)
-    values, present, rows = {}, {}, len(dataset)
-    for name, stream in run.streams.items():
-        if name in made:
-            values[name], present[name] = found.values[name], found.present[name]
-        else:  # not one row has this modality
-            values[name] = torch.zeros(rows, stream.tokens, stream.dim)
-            present[name] = torch.zeros(rows, dtype=torch.bool)
-    # views of what is not there count, too: the mean over views is the same one whatever other rows have
-    absent = {name: tuple(values[name] for _ in those) for name, those in views_read(run).items() if name not in made}
-    return Streams(values, present, {**found.views, **absent}), tuple(ledger)
-
-
-def views_read(run: Run) -> Mapping[str, tuple[TableDescription, ...]]:
-    """The tables of views that a prediction needs: training draws from views, but few runs average over them."""
-    return run.views if run.config.average_views else {}
-
-
-def run_tables(run: Run, cache: FeatureCache) -> StreamTables:
-    """What a prediction reads of ``cache``. Raises CacheMissing, FingerprintMismatch where it has no such features."""
-    plain = {name: cache.table(stream) for name, stream in run.streams.items()}
-    views = {name: tuple(map(cache.table, those)) for name, those in views_read(run).items()}
-    return StreamTables(plain, views, run.own)
-
-
-def run_views(run: Run, word_list: Path | None) -> tuple[View, ...]:
-    """The views that a prediction averages over. Raises ConfigError where one can't be made as it was."""
-    names = {(view.view, str(view.encoder["view"])): None for those in views_read(run).values() for view in those}
-    return tuple(find_view(name, settings, word_list) for name, settings in names)
-
-
-def run_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
-    """The encoders of the run's streams by how their features are stored, each reduced to what the run reads and
-    checked against its fingerprint. ``names``: stream -> encoder name, where its files are no longer where they were.
-
-    Raises:
-        DataError: features that were imported.
-        FingerprintMismatch, WeightsMissing, EncoderError: see each message.
-    """
-    wanted: dict[tuple[str, Precision, int | None, Storage], list[TableDescription]] = {}
-    for stream, description in run.streams.items():
-        if description.is_imported:
-            raise DataError(
-                f"{run.name} was trained on features that were imported ({description.name}), which nothing here makes",
-                "Predict from a cache that holds them for these rows: --cache FOLDER",
-            )
-        name = names.get(stream, description.encoder_name)
-        precision: Precision = description.encoder["precision"]
-        storage: Storage = "float32" if description.dtype == "float32" else "float16"
-        wanted.setdefault((name, precision, tokens_of(description.output), storage), []).append(description)
-    found: dict[Storage, list[EncoderFactory]] = {}
-    for (name, precision, tokens, storage), descriptions in wanted.items():
-        factory = find_encoder(name, precision=precision, tokens=tokens)
-        specs = tuple(_matching_spec(factory, description, storage, run) for description in descriptions)
-        found.setdefault(storage, []).append(_Reduced(factory, specs))
-    return found
-
-
-def _matching_spec(factory: EncoderFactory, description: TableDescription, storage: Storage, run: Run) -> EncoderSpec:
-    for spec in factory.specs:
-        if spec.modality == description.modality:
-            if spec.fingerprint(description.output, storage) == description.fingerprint:
-                return spec
-            fields = difference(spec.fields(description.output, storage), description.encoder)
-            raise FingerprintMismatch(
-                f"encoder {spec.name} is not the one that {run.name} was trained on ({fields})",
-                f"Give that one: --{description.modality}-encoder NAME",
-            )
-    raise DataError(
-        f"encoder {factory.specs[0].name} reads no {description.modality}, which {run.name} was trained on",
-        f"Give one that does: --{description.modality}-encoder NAME",
-    )
-
-
-@dataclass(frozen=True)
-class _Reduced:
-    """A factory that offers only the modalities that a run reads."""
-
-    factory: EncoderFactory
-    specs: tuple[EncoderSpec, ...]
-
-    def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
-        """Load those of ``specs``."""
-        return self.factory.load(device, specs, compiled=compiled)
+    return StreamTables(made, views), tuple(ledger)

@@ -20,9 +20,9 @@ from clipfuse.inputs import cpu_count
 from clipfuse.live import LiveInputs, LoadedEncoders, RowInput
 from clipfuse.machine import compared_machine
 from clipfuse.measured import Measured
-from clipfuse.predict import run_tables, views_read
 from clipfuse.predictor import Predictor
 from clipfuse.run import Run
+from clipfuse.run_features import run_tables, views_read
 from clipfuse.select_streams import read_streams
 from clipfuse.streams import Streams, modality_of
 from clipfuse.table_streams import CAPTIONS, NUMBERS

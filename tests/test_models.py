@@ -19,7 +19,7 @@ def config(**values):
     [
         ({"fusion": {"kind": "image"}, "head": {"kind": "linear"}}, 6 * 3 + 3),
         ({"fusion": {"kind": "concat"}, "head": {"kind": "mlp", "hidden": [5, 7]}}, 11 * 5 + 6 * 7 + 8 * 3),
-        ({"fusion": {"kind": "average"}, "head": {"kind": "linear"}}, (6 * 3 + 3) + (4 * 3 + 3)),
+        ({"fusion": {"kind": "average"}, "head": {"kind": "linear"}}, (6 * 3 + 3) + (4 * 3 + 3) + 2 * 3),
         ({"fusion": {"kind": "mixed", "combiner": {"kind": "max"}}, "head": {"kind": "linear"}}, 21 + 15 + 33),
     ],
 )

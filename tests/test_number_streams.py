@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipfuse import predict as predict_module
+from clipfuse import run_features
 from clipfuse.config import SplitConfig
 from clipfuse.data import load_dataset
 from clipfuse.errors import ConfigError, TableError
@@ -56,7 +56,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def train(data, tmp_path, monkeypatch):
     """``train(config)`` -> Run."""
-    monkeypatch.setattr(predict_module, "find_encoder", lambda name, **_: FACTORY)
+    monkeypatch.setattr(run_features, "find_encoder", lambda name, **_: FACTORY)
     return lambda chosen: train_head(data.cache, data.samples, data.split, chosen, runs=tmp_path)
 
 

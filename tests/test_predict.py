@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clipfuse import predict as predict_module
 from clipfuse.config import TableConfig
 from clipfuse.data import load_dataset
 from clipfuse.errors import DataError, FingerprintMismatch, UnknownName
 from clipfuse.extract import ExtractOptions
 from clipfuse.predict import like_training_table, predict
 from clipfuse.table_streams import TableStreams
+from clipfuse.training.rows_on_disk import read_at
 from clipfuse_cache import CacheMissing, FeatureCache, RowsMissing
 
 OPTIONS = ExtractOptions(batch_size=8)
@@ -65,6 +67,26 @@ def test_pictures_give_what_the_cache_gives(scenes, table, kind):
     np.testing.assert_allclose(from_cache.probabilities, kept(run, dataset.ids), atol=1e-5)
     assert np.array_equal(from_pictures.chosen, from_pictures.probabilities >= run.thresholds())
     assert np.array_equal(from_pictures.without_input, from_cache.without_input)
+
+
+@pytest.mark.parametrize("kind", ["sum", "image"])
+def test_rows_that_do_not_fit_in_memory_are_predicted_in_blocks(scenes, table, kind, monkeypatch):
+    run = scenes.runs[kind]
+    rows = rows_of(scenes)
+    dataset = load(run, table([*rows[30:44], {"filename": "", "caption": ""}, *rows[3:20]]), scenes.images)
+    whole = predict(run, dataset, options=OPTIONS)
+    sizes = []
+
+    def read(tables, places, rows):
+        sizes.append(rows.stop - rows.start)
+        return read_at(tables, places, rows)
+
+    monkeypatch.setattr(predict_module, "read_at", read)
+    monkeypatch.setattr(predict_module, "MEMORY", 15_000)
+    in_blocks = predict(run, dataset, options=OPTIONS)
+    assert len(sizes) > 2 and sum(sizes) == 32
+    np.testing.assert_allclose(in_blocks.probabilities, whole.probabilities, atol=1e-6)
+    assert np.array_equal(in_blocks.without_input, whole.without_input)
 
 
 def test_bad_rows_are_in_the_ledger_either_way(scenes, table):

@@ -16,10 +16,10 @@ def test_a_part_takes_what_it_does_not_set_from_the_run():
 
 
 def test_a_combiner_learns_what_its_parts_learn_where_it_is_not_told():
-    fit = {"loss": {"kind": "focal"}, "oversample": 0.3, "label_smoothing": 0.1, "epochs": 3, "ema": 0.9}
-    config = TrainConfig.model_validate({"fit": fit, "stacking": {"fit": {"label_smoothing": 0.0}}})
+    fit = {"loss": {"kind": "focal"}, "oversample": 0.3, "undersample": 0.9, "label_smoothing": 0.1, "ema": 0.9}
+    config = TrainConfig.model_validate({"fit": fit, "stacking": {"fit": {"undersample": 0.8}}})
     own = config.combiner_fit
-    assert (own.loss.kind, own.oversample, own.label_smoothing) == ("focal", 0.3, 0.0)
+    assert (own.loss.kind, own.oversample, own.undersample, own.label_smoothing) == ("focal", 0.3, 0.8, 0.0)
     assert (own.epochs, own.ema, own.learning_rate) == (12, None, 2e-2)
     assert config.resolved().stacking.fit == own
     assert TrainConfig().resolved().stacking.fit.model_dump() == TrainConfig().stacking.fit.model_dump()

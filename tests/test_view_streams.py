@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clipfuse import predict as predict_module
+from clipfuse import run_features
 from clipfuse import train_head as train_head_module
 from clipfuse.bench import bench_row
 from clipfuse.config import SplitConfig
@@ -20,6 +20,7 @@ from clipfuse.predict import predict
 from clipfuse.run import open_run
 from clipfuse.select_streams import check_inputs, read_streams, select_streams
 from clipfuse.splits import find_split
+from clipfuse.streams import Streams
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import train_head
@@ -76,7 +77,7 @@ def train(data, tmp_path):
 def encoders(monkeypatch):
     """What predict finds of these names; put others in to break something."""
     known = dict(FACTORIES)
-    monkeypatch.setattr(predict_module, "find_encoder", lambda name, **_: known[name])
+    monkeypatch.setattr(run_features, "find_encoder", lambda name, **_: known[name])
     return known
 
 
@@ -179,7 +180,7 @@ class TestRows:
 
     def test_training_rows_draw_them_and_others_do_not(self, data, train, monkeypatch):
         drawn, looked = [], []
-        streams = predict_module.Streams
+        streams = Streams
         original = streams.drawn
 
         def draw(self, index, generator):

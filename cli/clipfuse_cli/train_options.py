@@ -77,7 +77,7 @@ def check_given(config: TrainConfig, given: Mapping[str, Any]) -> None:
     else:
         stacking = given.get("stacking") or {}
         combiner = combiner_of(config.fusion)
-        if combiner.kind == "max" or (combiner.kind, combiner.options.get("weights", "equal")) == ("average", "equal"):
+        if combiner.kind == "max" or (combiner.kind, combiner.options.get("weights")) == ("average", "equal"):
             if _is_given(stacking):
                 raise ConfigError(
                     f"fusion {kind} has nothing to learn from stacking", "Leave out --stacking and --folds"

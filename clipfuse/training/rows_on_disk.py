@@ -73,14 +73,17 @@ class RowsOnDisk:
     def _read(self, number: int) -> Block:
         start, stop = self.bounds[number]
         rows = slice(start, stop)
-        features = {
-            name: (
-                table.take_at(where[rows]) for table, where in zip(self.tables.with_views(name), places, strict=True)
-            )
-            for name, places in self.places.items()
-        }
-        found = as_streams(features, str(self.targets.device))
+        found = read_at(self.tables, self.places, rows, str(self.targets.device))
         return Block(start, stop, found.beside(self.own.rows(rows)))
+
+
+def read_at(tables: StreamTables, places: Mapping[str, Sequence[Places]], rows: slice, device: str = "cpu") -> Streams:
+    """The features at some of the places that :func:`locate_rows` found, with their views. Raises CacheCorrupt."""
+    features = {
+        name: (table.take_at(where[rows]) for table, where in zip(tables.with_views(name), those, strict=True))
+        for name, those in places.items()
+    }
+    return as_streams(features, device)
 
 
 def row_bytes(tables: StreamTables) -> int:

@@ -247,6 +247,9 @@ class TestAssignments:
         assert flags["fit"]["ema"] is None
 
 
+EQUAL = ["--set", "fusion.combiner.kind=average", "--set", "fusion.combiner.weights=equal"]
+
+
 class TestWhatWouldBeIgnored:
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -257,7 +260,7 @@ class TestWhatWouldBeIgnored:
             (["--fusion", "sum", "--set", "parts.concat.head.kind=linear"], "fusion sum has no part 'concat'"),
             (["--stacking", "joint", "--folds", "3"], "stacking joint has no folds"),
             (["--stacking", "joint", "--set", "stacking.fit.epochs=3"], "stacking joint trains the combiner with all"),
-            (["--fusion", "average", "--folds", "3"], "fusion average has nothing to learn"),
+            (["--fusion", "average", *EQUAL, "--folds", "3"], "fusion average has nothing to learn"),
             (["--fusion", "max", "--stacking", "in-sample"], "fusion max has nothing to learn"),
             (["--fusion", "image", "--text-encoder", "toy"], "fusion image does not read text, so text.encoder"),
             (["--fusion", "text", "--image-view", "flip"], "fusion text does not read image, so image.views"),

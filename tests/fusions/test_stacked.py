@@ -198,14 +198,15 @@ class TestMasks:
     @pytest.mark.parametrize("of", ["logits", "probabilities"])
     def test_average(self, of):
         logits = torch.randn(4, 3, 5)
-        found = make_combiner({"kind": "average", "of": of}, labels=5)(logits, PRESENT)
+        found = make_combiner({"kind": "average", "of": of, "weights": "equal"}, labels=5)(logits, PRESENT)
         said = logits if of == "logits" else torch.sigmoid(logits)
         expected = torch.stack([said[0].mean(0), said[1, 0], said[2, 1:].mean(0), said[3].mean(0)])
         torch.testing.assert_close(found if of == "logits" else torch.sigmoid(found), expected)
 
     def test_the_average_of_probabilities_is_the_logit_of_their_mean(self):
         logits = torch.randn(50, 3, 4) * 6
-        found = make_combiner({"kind": "average", "of": "probabilities"})(logits, torch.ones(50, 3).bool())
+        combiner = make_combiner({"kind": "average", "of": "probabilities", "weights": "equal"})
+        found = combiner(logits, torch.ones(50, 3).bool())
         torch.testing.assert_close(
             found, torch.logit(torch.sigmoid(logits.double()).mean(1)).float(), rtol=1e-4, atol=1e-4
         )
@@ -214,7 +215,7 @@ class TestMasks:
     def test_learned_weights(self, weights):
         combiner = make_combiner({"kind": "average", "weights": weights})
         logits = torch.randn(4, 3, 4)
-        equal = make_combiner({"kind": "average"})(logits, PRESENT)
+        equal = make_combiner({"kind": "average", "weights": "equal"})(logits, PRESENT)
         torch.testing.assert_close(combiner(logits, PRESENT), equal)  # they start equal
         with torch.no_grad():
             combiner.weights.copy_(torch.randn(combiner.weights.shape))

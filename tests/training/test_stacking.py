@@ -195,9 +195,11 @@ def test_joint_training_trains_everything_at_once(train):
             torch.testing.assert_close(part.inputs.scaler(name).mean, expected)
 
 
-@pytest.mark.parametrize("kind", ["average", "max"])
-def test_a_combiner_without_numbers_is_not_trained(train, watched, kind):
-    model, fitted, _ = train(kind=kind)
+@pytest.mark.parametrize(
+    ("kind", "combiner"), [("average", {"kind": "average", "weights": "equal"}), ("max", {"kind": "max"})]
+)
+def test_a_combiner_without_numbers_is_not_trained(train, watched, kind, combiner):
+    model, fitted, _ = train(kind=kind, fusion_settings={"combiner": combiner})
     assert len(watched) == 1 and [one.name for one in watched[0][0]] == ["image", "text"]  # nor are folds
     assert set(fitted.fits) == {"image", "text"} and fitted.out_of_fold == {}
     streams, logits = make_rows().streams, predict_logits(model, make_rows().streams)
