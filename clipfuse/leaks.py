@@ -127,7 +127,8 @@ def _tables(cache: FeatureCache, samples: Samples) -> list[Readable]:
     """What is compared: the features of all rows."""
     found = (tables_to_compare(cache, samples, modality) for modality in MODALITIES)
     tables = next((tables for tables in found if tables), [])
-    return [Readable.from_table(table, table.locate(samples.ids)).centred() for table in tables]
+    readable = [Readable.from_table(table, table.locate(samples.ids)) for table in tables]
+    return [one.minus(one.centre()) for one in readable]
 
 
 def _affordable(rows: Sequence[int], others: int, tables: Sequence[Readable], products: int) -> list[int]:

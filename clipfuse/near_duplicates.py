@@ -51,13 +51,17 @@ class Readable:
         """Some of them."""
         return Readable(self.valid[rows], self.dim, lambda some: self.read(rows[some]))
 
-    def centred(self) -> Readable:
-        """The same without what the rows have in common: all outputs of some encoders point about one way, so that
-        any two rows are similar (Ethayarajh 2019, "How Contextual are Contextualized Word Representations?")."""
+    def centre(self) -> NDArray[np.float32]:
+        """(dim,) their mean, over some of them where they are many. Some encoders' outputs all point about one way, so
+        that any two rows are similar (Ethayarajh 2019, "How Contextual are Contextualized Word Representations?")."""
         some = np.flatnonzero(self.valid)
         some = some[:: 1 + len(some) // _AVERAGED]
-        mean = np.asarray(self.read(some), dtype=np.float32).mean(axis=0) if len(some) else np.float32(0)
-        return Readable(self.valid, self.dim, lambda rows: np.asarray(self.read(rows), dtype=np.float32) - mean)
+        read = np.asarray(self.read(some), dtype=np.float32)
+        return read.mean(axis=0) if len(some) else np.zeros(self.dim, dtype=np.float32)
+
+    def minus(self, centre: NDArray[np.float32]) -> Readable:
+        """Them without what ``centre``, (dim,), says that they have in common."""
+        return Readable(self.valid, self.dim, lambda rows: np.asarray(self.read(rows), dtype=np.float32) - centre)
 
 
 def connect_similar(

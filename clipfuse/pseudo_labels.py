@@ -20,7 +20,7 @@ from clipfuse.inputs import Progress
 from clipfuse.labelled_rows import LabelledRows
 from clipfuse.metrics import evaluate
 from clipfuse.select_streams import check_inputs, read_streams
-from clipfuse.shared_inputs import share_an_input
+from clipfuse.shared_inputs import are_similar, share_an_input
 from clipfuse.stream_tables import StreamTables
 from clipfuse.streams import Streams, concatenate
 from clipfuse.train_config import PseudoLabelConfig
@@ -39,7 +39,8 @@ class Unlabelled:
         cache: where they are from.
         ids: theirs.
         streams: their features, on the device.
-        left_out: role -> rows that are not among these because one of that role has the same picture or caption.
+        left_out: role -> rows that are not among these because one of that role has the same picture or caption, or is
+            their near-duplicate (training rows may be).
     """
 
     cache: str
@@ -68,7 +69,7 @@ class SelfTrained:
 
 
 def read_unlabelled(
-    cache: FeatureCache, tables: StreamTables, samples: Samples, split: Split, device: str
+    cache: FeatureCache, tables: StreamTables, samples: Samples, split: Split, device: str, similarity: float
 ) -> Unlabelled:
     """The rows of another cache, as the streams of ``tables``; labels that it may have are not looked at.
 
@@ -78,6 +79,7 @@ def read_unlabelled(
         samples: the labelled rows.
         split: theirs.
         device: where the features go.
+        similarity: see ``PseudoLabelConfig``.
 
     Raises:
         CacheMissing, FingerprintMismatch: it lacks such features, or has those of other settings.
@@ -90,13 +92,15 @@ def read_unlabelled(
     free = np.ones(len(others), dtype=np.bool_)
     for role in ROLES:
         shared = share_an_input(others, others.ids, samples, split.roles[role])
+        if role != "train":
+            shared |= are_similar(there, others.ids, tables, split.roles[role], similarity)
         left_out[role] = int(shared.sum())
         free &= ~shared
     ids = tuple(name for name, kept in zip(others.ids, free, strict=True) if kept)
     if not ids:
         shared_with = ", ".join(f"{count} with {role} rows" for role, count in left_out.items())
         raise DataError(
-            f"each of the {len(others)} rows of {cache.root} shares an input with a labelled row ({shared_with})",
+            f"each of the {len(others)} rows of {cache.root} is like a labelled row ({shared_with})",
             "Give a table of other pictures",
         )
     missing = tables.own.lacking(others)

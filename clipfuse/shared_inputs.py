@@ -1,4 +1,4 @@
-"""Which rows of two caches have the same picture or the same caption."""
+"""Which rows of two caches are the same thing: the same picture, the same caption, or features that are similar."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from clipfuse.duplicates import MODALITIES
 from clipfuse.equal_inputs import caption_keys, picture_keys
+from clipfuse.near_duplicates import Readable, first_similar
+from clipfuse.stream_tables import StreamTables
+from clipfuse.streams import modality_of
 from clipfuse_cache import Samples
 
 
@@ -27,3 +31,28 @@ def share_an_input(
         known = {other_keys[row] for row in other_rows} - {None}
         found |= np.array([keys[row] in known for row in rows], dtype=np.bool_)
     return found
+
+
+def are_similar(
+    tables: StreamTables, ids: Sequence[str], others: StreamTables, other_ids: Sequence[str], similarity: float
+) -> NDArray[np.bool_]:
+    """(n,) bool: the rows ``ids`` of ``tables`` whose centred features have a cosine of at least ``similarity`` with
+    those of one of the rows ``other_ids`` of ``others``, in every table of pictures, or of captions if there are none.
+
+    Tables of several tokens are not looked at.
+
+    Raises:
+        RowsMissing, CacheCorrupt: features that are not there, or damaged.
+    """
+    single = [name for name in tables if tables[name].description.tokens == 1]
+    of_modality = ([name for name in single if modality_of(name) == modality] for modality in MODALITIES)
+    names = next((names for names in of_modality if names), [])
+    if not names or not len(other_ids):
+        return np.zeros(len(ids), dtype=np.bool_)
+    here, there = (
+        [Readable.from_table(side[name], side[name].locate(rows)) for name in names]
+        for side, rows in ((tables, ids), (others, other_ids))
+    )
+    centres = [one.centre() for one in here]
+    ours, theirs = ([one.minus(centre) for one, centre in zip(side, centres, strict=True)] for side in (here, there))
+    return first_similar(ours, theirs, similarity) >= 0

@@ -174,6 +174,8 @@ class PseudoLabelConfig(Settings):
         high, low: of threshold.
         share: of share.
         weight: how far a sure cell's target is moved from its probability to 0 or 1.
+        similarity: cosine of centred features from which an unlabelled row is a near-duplicate of a validation or test
+            row, and left out.
     """
 
     rounds: PositiveInt = 3
@@ -182,6 +184,7 @@ class PseudoLabelConfig(Settings):
     low: float = Field(default=0.1, gt=0, lt=0.5)
     share: float = Field(default=0.5, gt=0, le=1)
     weight: float = Field(default=1.0, gt=0, le=1)
+    similarity: float = Field(default=0.9, gt=0, le=1)
 
 
 class TrainConfig(Settings):

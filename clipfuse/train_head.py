@@ -100,7 +100,8 @@ def train_head(
     if initial is not None:
         seen, origin = check_unseen(initial, split), initial.name
         job = Job(config, rows.index, initial=initial_states(initial, config, streams, tables.own, labels))
-    pool = None if unlabelled is None else read_unlabelled(unlabelled, tables, samples, split, device)
+    like = config.pseudo_labels.similarity
+    pool = None if unlabelled is None else read_unlabelled(unlabelled, tables, samples, split, device, like)
     with new_run(runs, kind_of(config)) as folder:
         started = describe_run(config, cache, samples, tables, split, device, origin)
         trained, rows, train, rounds = _train(job, rows, pool, progress)

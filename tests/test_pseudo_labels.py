@@ -75,33 +75,52 @@ def test_the_surest_share_of_each_label_and_side():
 
 def test_rows_of_the_split_are_left_out(labelled, unlabelled):
     tables = select_streams(labelled.cache, small())
-    found = read_unlabelled(unlabelled, tables, labelled.samples, labelled.split(), "cpu")
+    found = read_unlabelled(unlabelled, tables, labelled.samples, labelled.split(), "cpu", 1.0)
     assert found.left_out == {"train": 4, "validation": 6, "test": 10}
     assert found.ids == unlabelled.samples().ids[20:]
     assert all(len(value) == 100 for value in found.streams.values.values())
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_near_duplicates_of_rows_that_are_held_out_are_left_out(build_toy, add_features, tmp_path, modality):
+    """Five rows are nearly test rows, three nearly validation rows, four nearly training rows."""
+    ours, more = (build_toy(tmp_path / name, rows=60, prefix=name, modalities=()) for name in ("ours", "more"))
+    new = [f"new {text}" for text in more.samples.captions]
+    more = more.with_samples(image_digests=more.samples.image_digests ^ 1, captions=tuple(new))
+    split, rng = ours.split(), np.random.default_rng(0)
+    like = [*split.roles["test"][:5], *split.roles["validation"][:3], *split.roles["train"][:4]]
+    values, others = rng.normal(size=(2, 60, 30)) + 4  # both have a direction in common
+    others[10:22] = values[ours.samples.rows(like)] + 0.05 * others[10:22]
+    add_features(ours.cache, ours.samples, modality, values)
+    add_features(more.cache, more.samples, modality, others)
+    tables = select_streams(ours.cache, small(modality))
+    found = read_unlabelled(more.cache, tables, ours.samples, split, "cpu", 0.9)
+    assert found.left_out == {"train": 0, "validation": 3, "test": 5}
+    assert found.ids == more.ids[:10] + more.ids[18:]
+    assert read_unlabelled(more.cache, tables, ours.samples, split, "cpu", 1.0).ids == more.ids
+
+
 def test_nothing_left(labelled):
     tables = select_streams(labelled.cache, small())
     with pytest.raises(DataError, match="120 rows"):
-        read_unlabelled(labelled.cache, tables, labelled.samples, labelled.split(), "cpu")
+        read_unlabelled(labelled.cache, tables, labelled.samples, labelled.split(), "cpu", 1.0)
 
 
 def test_features_of_another_encoder(labelled, pool, build_toy, add_features, tmp_path):
     tables = select_streams(labelled.cache, small())
     other = build_toy(tmp_path / "bare", rows=20, modalities=("image",))
     with pytest.raises(CacheMissing, match="toy/text"):
-        read_unlabelled(other.cache, tables, labelled.samples, labelled.split(), "cpu")
+        read_unlabelled(other.cache, tables, labelled.samples, labelled.split(), "cpu", 1.0)
     add_features(other.cache, other.samples, "text", np.zeros((20, 9), np.float32), storage="float32")
     with pytest.raises(FingerprintMismatch):
-        read_unlabelled(other.cache, tables, labelled.samples, labelled.split(), "cpu")
+        read_unlabelled(other.cache, tables, labelled.samples, labelled.split(), "cpu", 1.0)
 
 
 def test_rounds_end_when_validation_does_not_improve(labelled, unlabelled, monkeypatch):
     config = small(pseudo_labels={"rounds": 4})
     tables = select_streams(labelled.cache, config)
     rows = load_rows(tables, labelled.samples, labelled.split(), "cpu")
-    extra = read_unlabelled(unlabelled, tables, labelled.samples, labelled.split(), "cpu")
+    extra = read_unlabelled(unlabelled, tables, labelled.samples, labelled.split(), "cpu", 1.0)
     scores, trained_on = iter([0.5, 0.6, 0.7, 0.7, 0.9]), []
 
     class Scores:

@@ -143,7 +143,7 @@ def test_unlabelled_rows(data, tmp_path):
     more = FeatureCache(tmp_path / "more")
     extract([FACTORY], fake_dataset(images, {"q0": "a new dog", "q1": None, "q2": "cat"}), more, OPTIONS)
     tables = select_streams(data.cache, summed())
-    found = read_unlabelled(more, tables, data.samples, data.split, "cpu")
+    found = read_unlabelled(more, tables, data.samples, data.split, "cpu", 1.0)
     assert found.streams.values["text"].shape == (3, 1, tables.own.caption_bytes)
     assert found.streams.present["text"].tolist() == [True, False, True]
 
