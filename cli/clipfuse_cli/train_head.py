@@ -184,13 +184,13 @@ def train_head(
     """
     from clipfuse.baselines import BASELINES
     from clipfuse.bench import bench_group
+    from clipfuse.check_config import JOINED, check_config
     from clipfuse.cross_validate import cross_validate as run_cross_validation
     from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
     from clipfuse.machine import choose_device
     from clipfuse.settings import updated
     from clipfuse.splits import find_cross_validation, find_split
-    from clipfuse.train_head import JOINED, check_config
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments

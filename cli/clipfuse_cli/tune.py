@@ -75,6 +75,7 @@ def tune(
 
     Example: clipfuse tune --fusion sum --trials 30
     """
+    from clipfuse.check_config import check_config
     from clipfuse.errors import ConfigError
     from clipfuse.machine import choose_device
     from clipfuse.metrics import METRICS
@@ -82,7 +83,6 @@ def tune(
     from clipfuse.registry import did_you_mean
     from clipfuse.settings import updated
     from clipfuse.splits import find_split
-    from clipfuse.train_head import check_config
     from clipfuse.tune import SearchSettings, default_space, find_space
     from clipfuse.tune import tune as run_tune
     from clipfuse_cache import FeatureCache

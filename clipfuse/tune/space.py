@@ -264,7 +264,7 @@ NOT_JUDGED = (
 
 def check_points(points: Sequence[Point], base: TrainConfig, rows: int) -> None:
     """Make sure, before anything is trained, that all of these can be. Raises ConfigError, UnknownName."""
-    from clipfuse.train_head import check_config
+    from clipfuse.check_config import check_config
 
     for point in points:
         for path in (one.strip() for paths in point for one in paths.split(",")):

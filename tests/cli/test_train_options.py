@@ -22,8 +22,8 @@ def options():
 @pytest.fixture
 def asked(cli, monkeypatch):
     """``asked(*arguments)`` -> the TrainConfig that training would start with."""
-    import clipfuse.cross_validate  # noqa: F401  (it takes the function that is replaced here when it is imported)
-    import clipfuse.train_head as module
+    import clipfuse.check_config as module
+    import clipfuse.prepare  # noqa: F401  (it takes the function that is replaced here when it is imported)
 
     seen = []
 
