@@ -7,6 +7,7 @@ import pytest
 from stage_two import same_predictions, small
 
 from clipfuse.bench import bench
+from clipfuse.calibration import fit_calibration
 from clipfuse.compare import paired
 from clipfuse.config import SplitConfig
 from clipfuse.cross_validate import cross_validate
@@ -135,6 +136,16 @@ def test_refit_keeps_one_model_of_all_rows(toy, deals, tmp_path):
     values = next(t for t in toy.cache.tables() if t.description.modality == "image").take(toy.ids).values[:, 0]
     np.testing.assert_allclose(mean, values.astype(np.float64).mean(0), rtol=1e-3)
     assert run.seen() == set(toy.ids)
+
+
+def test_refit_is_calibrated_by_what_was_said_before_the_folds_calibrations(toy, deals, tmp_path):
+    plain = cross_validate(toy.cache, toy.samples, deals[:1], small(), runs=tmp_path).predictions()
+    config = small(calibration="platt", refit="all")
+    run = cross_validate(toy.cache, toy.samples, deals[:1], config, runs=tmp_path)
+    expected = fit_calibration(plain.probabilities, plain.targets, "platt")
+    found = open_run(run.path).predictor().calibration
+    np.testing.assert_allclose(found.slopes, expected.slopes, rtol=1e-3)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-3)
 
 
 def test_an_estimator_is_cross_validated_too(toy, deals, tmp_path):
