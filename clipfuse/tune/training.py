@@ -36,7 +36,7 @@ SEEN: tuple[Role, ...] = ("train", "validation")
 """The only rows that a search reads."""
 
 MOST_TOGETHER = 16
-"""Trainings of one batch: more lose more work to an interruption and gain little."""
+"""Models of one batch: more lose more work to an interruption and gain little."""
 
 MOST_BYTES = 2 << 30
 """Weights, gradients and moments of one batch."""
@@ -127,9 +127,10 @@ class TuneRows:
         parts = list(model.parts.values()) if isinstance(model, StackedFusion) else [model]
         if not any(can_be_together(part) for part in parts):
             return 1
+        members = config.ensemble.size if config.ensemble.kind in ("seeds", "folds") else 1
         copies = 1 + (config.stacking.folds if isinstance(model, StackedFusion) else 0)
-        copies *= config.ensemble.size if config.ensemble.kind in ("seeds", "folds") else 1
-        return max(1, min(MOST_TOGETHER, MOST_BYTES // (16 * copies * max(1, count_parameters(model)))))
+        fit = MOST_BYTES // (16 * copies * max(1, count_parameters(model)))
+        return max(1, min(MOST_TOGETHER, fit) // members)
 
     def _numbers(self) -> str | None:
         numbers = self.samples.numbers
