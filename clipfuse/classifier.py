@@ -14,6 +14,7 @@ from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from clipfuse.check_config import check_config
 from clipfuse.choose import choose
 from clipfuse.data.dealing import deal
 from clipfuse.finish import Finished, finish
@@ -22,7 +23,6 @@ from clipfuse.labelled_rows import LabelledRows
 from clipfuse.settings import updated
 from clipfuse.streams import Streams, modality_of
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import check_config
 from clipfuse.train_jobs import Job, train_jobs
 from clipfuse.training.rows import RowsInMemory
 

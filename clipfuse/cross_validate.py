@@ -19,26 +19,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clipfuse.check_config import kind_of
 from clipfuse.data.split import ROLES, Split
 from clipfuse.errors import ConfigError
 from clipfuse.finish import Finished, finish, fit_decision, refinish
 from clipfuse.inputs import Progress, no_progress
-from clipfuse.labelled_rows import LabelledRows, load_rows
-from clipfuse.machine import describe_machine
+from clipfuse.labelled_rows import LabelledRows
 from clipfuse.metrics import evaluate
-from clipfuse.peak_memory import PeakMemory
 from clipfuse.predictions import Predictions
+from clipfuse.prepare import Prepared, prepare
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
-from clipfuse.run import Run, new_run, write_run
+from clipfuse.run import Run, new_run
+from clipfuse.run_content import Outcome
 from clipfuse.run_metrics import ask_modalities, time_rows, with_all_modalities
-from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import check_config, check_rows, describe_run, kind_of
 from clipfuse.train_jobs import Job, Trained, train_jobs
 from clipfuse.trivial import THRESHOLD, trivial_rows
-from clipfuse.zero_shot import find_label_vectors
 from clipfuse_cache import FeatureCache, Samples
-from clipfuse_cache.atomic import write_bytes
 
 METHOD = "cross-validation"
 
@@ -87,68 +84,56 @@ def cross_validate(
     Raises:
         As ``train_head``.
     """
-    check_config(config)
-    config = config.resolved()
-    tables = select_streams(cache, config)
-    check_inputs(tables, samples)
-    vectors = find_label_vectors(config, tables, samples.label_names)
-    peak = PeakMemory.start(device)
-    rows = load_rows(tables, samples, deals[0][0], device, vectors, memory_gb=config.memory_gb)
-    check_rows(rows)
-    labels = list(samples.label_names)
+    made = prepare(cache, samples, deals[0][0], config, device)
+    config, rows, labels = made.config, made.rows, made.labels
     with new_run(runs, f"{kind_of(config)}-cv") as folder:
-        folds: list[_Fold] = []
-        entries = []
-        for deal in deals:
-            for number, fold in enumerate(_train_deal(config, rows, deal, len(folds), labels, progress), start=1):
-                entries.append(repeat_entry(fold.config, fold.trained, fold.scores, number))
-                folds.append(fold)
+        started = made.describe(folds=deals[0])
+        folds = [fold for n, deal in enumerate(deals) for fold in _train_deal(made, deal, n * len(deals[0]), progress)]
         first = folds[: len(deals[0])]
         out_of_fold, uncalibrated, fold_of = _out_of_fold(first, len(rows.ids), len(labels))
         everything = replace(rows, index=_all_test(rows))
         truth = everything.truth(everything.index["test"])
-        epochs = median_epochs([fold.trained for fold in folds])
-        scores = {"scores": mean_scores([fold.scores for fold in folds], len(deals)), "intervals": {}}
-        metrics: dict[str, Any] = {
-            **describe_run(config, cache, samples, tables, deals[0][0], device),
-            "split": _split(deals),
-            "rows": {**{role: len(first[0].rows.index[role]) for role in ROLES}, "test": len(rows.ids)},
-            "truth": everything.truth_digest(labels),
-            "missing": everything.missing(),
-            "scores": {"test": scores},
-            "trivial": _trivial(first, labels),
-            "thresholds": config.thresholds,
-            "best_epochs": epochs,
-            "seconds": {"train": sum(fold.trained.seconds for fold in folds)},
-            "prediction": time_rows(first[0].finished.predictor, rows, everything.index["test"]),
-            "parameters": first[0].finished.predictor.parameters,
-            "refit": config.refit,
-            "modalities": with_all_modalities(_alone(folds, len(deals)), scores),
-            "repeats": describe_repeats(entries),
-        }
+        metrics = {**started, **_measure(config, folds, deals, everything, labels)}
         calibration, thresholds = fit_decision(config, uncalibrated, truth)
         predictor = None
         if config.refit == "all":
-            (refitted,) = train_jobs([Job(config, {"train": everything.index["test"]}, epochs)], rows.rows, progress)
+            job = Job(config, {"train": everything.index["test"]}, metrics["best_epochs"])
+            (refitted,) = train_jobs([job], rows.rows, progress)
             predictor = refinish(config, refitted.predictor, calibration)
             metrics["seconds"]["refit"] = refitted.seconds
-        metrics["peak_memory"] = peak.stop().to_dict()
         history = [{"repeat": n, **record} for n, fold in enumerate(folds, 1) for record in fold.trained.history]
-        write_bytes(folder / "history.jsonl", "".join(json.dumps(record) + "\n" for record in history).encode())
-        return write_run(
-            folder,
-            config,
-            {name: table.description for name, table in tables.items()},
-            labels,
-            samples.layout,
-            predictor,
-            thresholds,
-            _predictions(rows.ids, truth, out_of_fold, fold_of),
-            describe_machine(device),
-            metrics,
-            views=tables.view_descriptions(),
-            own=tables.own,
-        )
+        predictions = _predictions(rows.ids, truth, out_of_fold, fold_of)
+        return made.keep(folder, Outcome(predictor, thresholds, predictions, metrics, history))
+
+
+def _measure(
+    config: TrainConfig,
+    folds: Sequence[_Fold],
+    deals: Sequence[Sequence[Split]],
+    everything: LabelledRows,
+    labels: list[str],
+) -> dict[str, Any]:
+    """Means over the folds' models, and what each of them scored. ``everything``: all rows, as test rows."""
+    first = folds[: len(deals[0])]
+    scores = {"scores": mean_scores([fold.scores for fold in folds], len(deals)), "intervals": {}}
+    per_deal = len(deals[0])
+    entries = [repeat_entry(fold.config, fold.trained, fold.scores, n % per_deal + 1) for n, fold in enumerate(folds)]
+    return {
+        "split": _split(deals),
+        "rows": {**{role: len(first[0].rows.index[role]) for role in ROLES}, "test": len(everything.ids)},
+        "truth": everything.truth_digest(labels),
+        "missing": everything.missing(),
+        "scores": {"test": scores},
+        "trivial": _trivial(first, labels),
+        "thresholds": config.thresholds,
+        "best_epochs": median_epochs([fold.trained for fold in folds]),
+        "seconds": {"train": sum(fold.trained.seconds for fold in folds)},
+        "prediction": time_rows(folds[0].finished.predictor, everything, everything.index["test"]),
+        "parameters": folds[0].finished.predictor.parameters,
+        "refit": config.refit,
+        "modalities": with_all_modalities(_alone(folds, len(deals)), scores),
+        "repeats": describe_repeats(entries),
+    }
 
 
 def _alone(folds: Sequence[_Fold], times: int) -> dict[str, dict[str, Any]]:
@@ -159,10 +144,9 @@ def _alone(folds: Sequence[_Fold], times: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def _train_deal(
-    config: TrainConfig, rows: LabelledRows, deal: Sequence[Split], done: int, labels: list[str], progress: Progress
-) -> list[_Fold]:
-    """The models of one deal, side by side where that is faster."""
+def _train_deal(made: Prepared, deal: Sequence[Split], done: int, progress: Progress) -> list[_Fold]:
+    """The models of one deal, side by side where that is faster; ``done``: how many were trained before."""
+    config, rows, labels = made.config, made.rows, made.labels
     if {name for split in deal for name in split.roles["test"]} != set(rows.ids):
         raise ConfigError(f"the test rows of {deal[0].name} and its like are not all rows, each once")
     of_fold = [replace(rows, index=_positions(rows, split)) for split in deal]

@@ -51,13 +51,18 @@ class Finished:
 
 def finish(config: TrainConfig, predictor: Predictor, rows: LabelledRows) -> Finished:
     """Store a model as the settings say, calibrate it and choose its thresholds: by its validation rows alone."""
-    stored = over_views(predictor.stored(config.storage), config)
+    stored = as_kept(config, predictor)
     validation = rows.index["validation"]
     truth = rows.truth(validation)
     said = rows.ask(stored, validation)
     calibration, thresholds = fit_decision(config, said, truth)
     found = stored if calibration is None else CalibratedPredictor(stored, calibration)
     return Finished(found, stored, calibration, thresholds, config.empty_rows)
+
+
+def as_kept(config: TrainConfig, predictor: Predictor) -> Predictor:
+    """A model stored, and averaged over views, as the settings say."""
+    return over_views(predictor.stored(config.storage), config)
 
 
 def fit_decision(
@@ -81,5 +86,5 @@ def fit_decision(
 
 def refinish(config: TrainConfig, refitted: Predictor, calibration: Calibration | None) -> Predictor:
     """A model that was trained again on all rows, stored, and calibrated like the one that validation rows chose."""
-    stored = over_views(refitted.stored(config.storage), config)
+    stored = as_kept(config, refitted)
     return stored if calibration is None else CalibratedPredictor(stored, calibration)

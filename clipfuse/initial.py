@@ -86,10 +86,13 @@ def check_unseen(run: Run, split: Split) -> frozenset[str]:
     for role, known in (("test", seen), ("validation", trained)):
         there = [name for name in split.roles[role] if name in known]
         if there:
+            how = f"Use the split that it was trained with ({run.metrics['split']['name']}), or another run"
+            if run.config.refit == "all":
+                how = "It was trained on all of its rows in the end (--refit all): start from a run without that"
             raise ConfigError(
                 f"{run.name} was trained or tuned on {len(there):,} of the {len(split.roles[role]):,} {role} rows of"
                 f" split {split.name}, the first is {there[0]!r}: scores on them would not be honest",
-                f"Use the split that it was trained with ({run.metrics['split']['name']}), or another run",
+                how,
             )
     return seen
 
@@ -107,14 +110,14 @@ def _check_streams(run: Run, streams: Mapping[str, TableDescription]) -> None:
 
 
 def _check_kinds(earlier: TrainConfig, config: TrainConfig, name: str) -> None:
-    pairs = {
-        "fusion": (earlier.fusion.kind, config.fusion.kind),
-        "head": (earlier.head.kind, config.head.kind),
-        "absent": (earlier.absent, config.absent),
-    }
-    for what, (before, now) in pairs.items():
+    pairs = (
+        ("fusion", "--fusion ", earlier.fusion.kind, config.fusion.kind),
+        ("head", "--head ", earlier.head.kind, config.head.kind),
+        ("absent", "--set absent=", earlier.absent, config.absent),
+    )
+    for what, option, before, now in pairs:
         if before != now:
-            raise ConfigError(f"{name} has {what} {before}, this training {now}", f"Give --{what} {before}")
+            raise ConfigError(f"{name} has {what} {before}, this training {now}", f"Give {option}{before}")
 
 
 def _label_axes(config: TrainConfig, dims: Mapping[str, int], labels: int) -> dict[str, set[int]]:

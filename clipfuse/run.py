@@ -22,9 +22,9 @@ import hashlib
 import json
 import shutil
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from clipfuse.data.dataset import TableLayout
 from clipfuse.data.split import ROLES
 from clipfuse.errors import RunError
 from clipfuse.predictions import Predictions, pack_predictions, unpack_predictions
+from clipfuse.run_content import ModelAbout, Outcome
 from clipfuse.table_streams import TableStreams
 from clipfuse.train_config import TrainConfig
 from clipfuse.trivial import TrivialRow
@@ -190,52 +191,30 @@ def create_folder(runs: Path, kind: str, now: datetime) -> Path:
 
 
 def write_run(
-    path: Path,
-    config: TrainConfig,
-    streams: Mapping[str, TableDescription],
-    labels: Sequence[str],
-    layout: Mapping[str, Any],
-    predictor: Predictor | None,
-    thresholds: NDArray[np.float64],
-    predictions: Predictions,
-    environment: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    seen: Collection[str] = (),
-    *,
-    views: Mapping[str, Sequence[TableDescription]] | None = None,
-    own: TableStreams,
+    path: Path, config: TrainConfig, about: ModelAbout, found: Outcome, *, environment: Mapping[str, Any]
 ) -> Run:
-    """Fill a run's directory, ``metrics.json`` last.
-
-    ``predictor`` is None where no model is kept; ``seen`` are ids outside of ``predictions`` that it was trained on.
+    """Fill a run's directory, ``metrics.json`` last. ``environment``: see :func:`clipfuse.machine.describe_machine`.
 
     Raises:
         DiskFull, CacheError: a file could not be written; the run then counts as incomplete.
     """
-    about = {
-        "format": "clipfuse-model",
-        "version": VERSION,
-        "streams": {name: asdict(stream) for name, stream in streams.items()},
-        "views": {name: [asdict(view) for view in those] for name, those in (views or {}).items()},
-        **own.to_dict(),
-        "labels": list(labels),
-        "layout": dict(layout),
-    }
+    model = {} if found.predictor is None else found.predictor.files()
+    thresholds = dict(zip(about.labels, map(float, found.thresholds), strict=True))
     files = {
         "config.toml": tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode(),
         "environment.json": _json(environment),
-        **{f"model/{name}": data for name, data in (predictor.files() if predictor is not None else {}).items()},
-        "model/model.json": _json(about),
-        "thresholds.json": _json(dict(zip(labels, map(float, thresholds), strict=True))),
-        "predictions.h5": pack_predictions(predictions),
-        **({SEEN: _json(sorted(seen))} if seen else {}),
+        **{f"model/{name}": data for name, data in model.items()},
+        "model/model.json": _json({"format": "clipfuse-model", "version": VERSION, **about.to_dict()}),
+        "thresholds.json": _json(thresholds),
+        "predictions.h5": pack_predictions(found.predictions),
+        **({SEEN: _json(sorted(found.seen))} if found.seen else {}),
     }
+    write_bytes(path / "history.jsonl", "".join(json.dumps(record) + "\n" for record in found.history).encode())
     for name, data in files.items():
         write_bytes(path / name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    write_bytes(
-        path / "metrics.json", _json({"format": "clipfuse-run", "version": VERSION, **metrics, "files": digests})
-    )
+    metrics = {"format": "clipfuse-run", "version": VERSION, **found.metrics, "files": digests}
+    write_bytes(path / "metrics.json", _json(metrics))
     return open_run(path)
 
 
@@ -257,11 +236,9 @@ def open_run(path: Path) -> Run:
         if (metrics.get("format"), metrics.get("version")) != ("clipfuse-run", VERSION):
             raise RunError(f"{path} was written by another version of clipfuse", "Train it again")
         config = TrainConfig.model_validate(tomllib.loads(_read(path, "config.toml", metrics).decode()))
-        about = json.loads(_read(path, "model/model.json", metrics))
-        streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
-        views = {name: tuple(TableDescription(**view) for view in those) for name, those in about["views"].items()}
-        layout = TypeAdapter(TableLayout).validate_python(about["layout"])
-        return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, TableStreams.from_dict(about))
+        about = ModelAbout.from_dict(json.loads(_read(path, "model/model.json", metrics)))
+        layout = TypeAdapter(TableLayout).validate_python(about.layout)
+        return Run(path, config, about.streams, about.labels, layout, metrics, views=about.views, own=about.own)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
 

@@ -54,8 +54,10 @@ class Toy:
         return Toy(self.cache, samples)
 
 
-def write_features(cache, samples, modality, values, *, encoder="toy", output="pooled", storage="float16", valid=None):
-    """A feature table of all ``samples``. ``valid`` None: every row that has the input."""
+def write_features(
+    cache, samples, modality, values, *, encoder="toy", output="pooled", storage="float16", valid=None, view=None
+):
+    """A feature table of all ``samples``. ``valid`` None: every row that has the input. ``view`` None: as it is."""
     from clipfuse.encoders import EncoderSpec, Shape
     from clipfuse_cache import Shard
     from clipfuse_cache.fingerprint import NO_DIGEST
@@ -71,6 +73,7 @@ def write_features(cache, samples, modality, values, *, encoder="toy", output="p
         preprocessing={"size": 1},
         precision="float32",
         shapes={output: Shape(1, values.shape[-1])},
+        **({} if view is None else {"view": view.name, "view_settings": view.settings()}),
     )
     digests = samples.input_digests(modality)
     there = np.array([digest != NO_DIGEST for digest in digests])

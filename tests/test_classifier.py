@@ -55,7 +55,8 @@ def test_an_array_of_modalities_can_be_cut_into_folds(data):
     features, y = data
     rows = side_by_side(features)
     assert rows.shape == (160,) and rows["text"].shape == (160, 4)
-    scores = cross_val_score(FusionClassifier(head="linear", epochs=4, settings=LARGE), rows, y, cv=KFold(2), scoring="f1_micro")
+    model = FusionClassifier(head="linear", epochs=4, settings=LARGE)
+    scores = cross_val_score(model, rows, y, cv=KFold(2), scoring="f1_micro")
     assert len(scores) == 2 and scores.min() > 0.6
     whole = FusionClassifier(epochs=1).fit(features, y).predict_proba(features)
     assert np.array_equal(whole, FusionClassifier(epochs=1).fit(rows, y).predict_proba(rows))

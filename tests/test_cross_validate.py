@@ -7,10 +7,12 @@ import pytest
 from stage_two import same_predictions, small
 
 from clipfuse.bench import bench
+from clipfuse.calibration import fit_calibration
 from clipfuse.compare import paired
 from clipfuse.config import SplitConfig
 from clipfuse.cross_validate import cross_validate
 from clipfuse.errors import ConfigError, RunError
+from clipfuse.leaks import find_leaks
 from clipfuse.metrics import evaluate
 from clipfuse.repeats import describe_repeats, mean_scores, repeat_config
 from clipfuse.run import open_run
@@ -60,6 +62,13 @@ def test_each_modality_alone_is_scored_on_all_rows(toy, run, tmp_path, deals):
     assert scores["both"] > scores["image only"] > 0 and modalities["image only"]["scores"]["rows"] == 240
     single = cross_validate(toy.cache, toy.samples, deals[:1], small("text"), runs=tmp_path)
     assert single.metrics["modalities"] == {}
+
+
+def test_leaks_are_those_of_all_folds(run, toy, deals):
+    expected = [leak.to_dict() for leak in find_leaks(toy.cache, toy.samples, deals[0])]
+    assert run.metrics["leaks"] == expected
+    first = [leak.to_dict() for leak in find_leaks(toy.cache, toy.samples, deals[0][:1])]
+    assert sum(leak["rows"] for leak in expected) > sum(leak["rows"] for leak in first) > 0
 
 
 def test_mean_scores_of_labels():
@@ -135,6 +144,16 @@ def test_refit_keeps_one_model_of_all_rows(toy, deals, tmp_path):
     values = next(t for t in toy.cache.tables() if t.description.modality == "image").take(toy.ids).values[:, 0]
     np.testing.assert_allclose(mean, values.astype(np.float64).mean(0), rtol=1e-3)
     assert run.seen() == set(toy.ids)
+
+
+def test_refit_is_calibrated_by_what_was_said_before_the_folds_calibrations(toy, deals, tmp_path):
+    plain = cross_validate(toy.cache, toy.samples, deals[:1], small(), runs=tmp_path).predictions()
+    config = small(calibration="platt", refit="all")
+    run = cross_validate(toy.cache, toy.samples, deals[:1], config, runs=tmp_path)
+    expected = fit_calibration(plain.probabilities, plain.targets, "platt")
+    found = open_run(run.path).predictor().calibration
+    np.testing.assert_allclose(found.slopes, expected.slopes, rtol=1e-3)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-3)
 
 
 def test_an_estimator_is_cross_validated_too(toy, deals, tmp_path):

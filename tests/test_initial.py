@@ -122,11 +122,13 @@ def test_other_features_are_refused(toy, tmp_path, earlier):
 
 def test_rows_that_the_earlier_run_has_seen_are_not_reported(toy, tmp_path, earlier):
     other = toy.split(seed=5)
-    with pytest.raises(ConfigError, match="test rows"):
+    with pytest.raises(ConfigError, match=rf"test rows.*Use the split .*{toy.split().name}"):
         train(toy, small(), tmp_path, initial=earlier["concat"], split=other)
     refitted = train(toy, small(refit="all"), tmp_path)
-    with pytest.raises(ConfigError, match="test rows"):
+    with pytest.raises(ConfigError, match="test rows") as said:
         train(toy, small(), tmp_path, initial=refitted)
+    assert "start from a run without" in str(said.value)
+    assert "Use the split" not in str(said.value)  # that is the one that it was trained with
     same = toy.split()
     swapped = replace(
         same, roles={**same.roles, "validation": same.roles["train"][:9], "train": same.roles["train"][9:]}

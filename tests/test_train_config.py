@@ -1,10 +1,10 @@
 import pytest
 
+from clipfuse.check_config import check_config
 from clipfuse.ensembles import with_cycles
 from clipfuse.errors import ConfigError
 from clipfuse.settings import updated
 from clipfuse.train_config import FitConfig, HeadConfig, PartConfig, TrainConfig
-from clipfuse.train_head import check_config
 
 
 def test_a_part_takes_what_it_does_not_set_from_the_run():

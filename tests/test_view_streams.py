@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from clipfuse import run_features
-from clipfuse import train_head as train_head_module
 from clipfuse.bench import bench_row
 from clipfuse.config import SplitConfig
 from clipfuse.errors import ConfigError, DataError, FingerprintMismatch, UnknownName
 from clipfuse.extract import ExtractOptions, extract
 from clipfuse.labelled_rows import load_rows
+from clipfuse.modality import input_word
 from clipfuse.predict import predict
 from clipfuse.run import open_run
 from clipfuse.select_streams import check_inputs, read_streams, select_streams
@@ -301,7 +301,7 @@ class TestSeveralEncoders:
         assert row.encoder_bytes == run.encoder_bytes == 2
 
     def test_what_is_missing_is_said_by_modality(self, train):
-        assert train_head_module.input_word("image-2") == "picture"
+        assert input_word("image-2") == "picture"
         run = train(small(image=BOTH, text={"encoder": "words"}))
         assert set(run.metrics["missing"]) == {"image", "image-2", "text"}
         assert sum(run.metrics["missing"]["text"].values()) == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clipfuse import run_features
+from clipfuse.check_config import check_config
 from clipfuse.config import SplitConfig
 from clipfuse.cross_validate import cross_validate
 from clipfuse.data.dataset import LedgerEntry
@@ -23,7 +24,7 @@ from clipfuse.splits import find_cross_validation, find_split
 from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
 from clipfuse.timing import Effort
 from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import check_config, train_head
+from clipfuse.train_head import train_head
 from clipfuse_cache import CacheMissing, FeatureCache
 
 ROWS = 90

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clipfuse_cli import data_options as d
 from clipfuse_cli import options as o
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 ALL_BASELINES = "all-baselines"
 """The name of all of them, each a run of its own."""
 
-_OTHER_OUTPUTS = "tokens-K of extract --tokens K; imported of cache import"
-
 
 def _model(text: str, default: str = "") -> Any:
     return typer.Option(help=text, rich_help_panel="Model", show_default=default or False)
@@ -28,23 +27,12 @@ def _training(text: str, default: str = "") -> Any:
     return typer.Option(help=text, rich_help_panel="Training", show_default=default or False)
 
 
-def _data(text: str, default: str = "") -> Any:
-    return typer.Option(help=text, rich_help_panel="Data", show_default=default or False)
-
-
 def _choosing(text: str, default: str = "") -> Any:
     return typer.Option(help=text, rich_help_panel="Choosing", show_default=default or False)
 
 
 def train_head(
-    fusion: Annotated[
-        str | None,
-        _model(
-            "One modality: image, text, numbers. Joint: concat, gated, bilinear, cross-attention, s4-cross-attention,"
-            " s0-dependent. Stacked: sum, mixed, average, max.",
-            "sum",
-        ),
-    ] = None,
+    fusion: d.Fusion = None,
     head: Annotated[
         str | None,
         _model(
@@ -54,9 +42,7 @@ def train_head(
             "mlp",
         ),
     ] = None,
-    recipe: Annotated[
-        str | None, _model("A report's system with its settings (see clipfuse recipes); other options win over it.")
-    ] = None,
+    recipe: d.Recipe = None,
     hidden: Annotated[str | None, _model("Hidden layers of mlp and chain, for example 1024,512.", "512")] = None,
     dropout: Annotated[float | None, _model("Of the head.", "0.5 for mlp")] = None,
     activation: Annotated[str | None, _model("Of mlp and chain: gelu, relu, leaky_relu.", "gelu")] = None,
@@ -97,7 +83,7 @@ def train_head(
     undersample: Annotated[
         float | None, _training("Draw rows less often whose labels are all more frequent than this share.")
     ] = None,
-    seed: Annotated[int | None, _training("Of weights, orders, dropout and folds.", "0")] = None,
+    seed: d.Seed = None,
     assignment: Annotated[
         list[str] | None,
         typer.Option(
@@ -113,38 +99,21 @@ def train_head(
         Path | None, _training("A table (or its cache) without labels to learn from; extract it first.")
     ] = None,
     cache: o.Cache = None,
-    features: Annotated[
-        str | None,
-        _data(
-            "What estimators read of captions: embeddings, or counts or tfidf of words.",
-            "embeddings",
-        ),
-    ] = None,
-    modalities: Annotated[
-        str | None, _data("What a fusion of several reads; numbers: the table's numeric columns.", "image,text")
-    ] = None,
-    image_encoder: Annotated[list[str] | None, _data("Where the cache has several; repeatable.")] = None,
-    text_encoder: Annotated[list[str] | None, _data("Where the cache has several; repeatable.")] = None,
-    image_output: Annotated[
-        str | None, _data(f"projected or pooled (before the projection); {_OTHER_OUTPUTS}.")
-    ] = None,
-    text_output: Annotated[str | None, _data(f"projected or pooled; mean or cls; {_OTHER_OUTPUTS}.")] = None,
-    image_view: Annotated[
-        list[str] | None,
-        _data("View of pictures that training draws from, as extract has it, or all; repeatable."),
-    ] = None,
-    text_view: Annotated[list[str] | None, _data("The same of captions.")] = None,
-    average_views: Annotated[bool, _data("Predict from the mean over the inputs and their views.")] = False,
-    memory_gb: Annotated[
-        float | None, _data("Features that take more are read in blocks.", "half of the memory")
-    ] = None,
-    split: Annotated[str | None, _data("stratified, position, column, or auto.", "auto")] = None,
-    validation: Annotated[float | None, _data("Share of the rows that choose epoch and thresholds.", "0.1")] = None,
-    test: Annotated[float | None, _data("Share of the rows that are only scored.", "0.2")] = None,
-    split_seed: Annotated[int | None, _data("Of a stratified split.", "0")] = None,
-    group_duplicates: Annotated[
-        bool, _data("Keep equal and nearly equal rows on one side of the split, and in one fold.")
-    ] = False,
+    features: d.Features = None,
+    modalities: d.Modalities = None,
+    image_encoder: d.Encoder = None,
+    text_encoder: d.Encoder = None,
+    image_output: d.ImageOutput = None,
+    text_output: d.TextOutput = None,
+    image_view: d.ImageView = None,
+    text_view: d.TextView = None,
+    average_views: d.AverageViews = False,
+    memory_gb: d.MemoryGb = None,
+    split: d.Split = None,
+    validation: d.Validation = None,
+    test: d.Test = None,
+    split_seed: d.SplitSeed = None,
+    group_duplicates: d.GroupDuplicates = False,
     test_table: o.TestTable = None,
     thresholds: Annotated[
         str | None,
@@ -184,30 +153,41 @@ def train_head(
     """
     from clipfuse.baselines import BASELINES
     from clipfuse.bench import bench_group
+    from clipfuse.check_config import check_config
     from clipfuse.cross_validate import cross_validate as run_cross_validation
     from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
-    from clipfuse.machine import choose_device
-    from clipfuse.settings import updated
-    from clipfuse.splits import find_cross_validation, find_split
-    from clipfuse.train_head import JOINED, check_config
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
     from clipfuse_cli.bench_tables import show_bench
     from clipfuse_cli.console import note, progress_bar
+    from clipfuse_cli.stage_two import open_stage_two, with_options, with_recipe
     from clipfuse_cli.tables import show_run
     from clipfuse_cli.train_notes import say_what_is_special
-    from clipfuse_cli.train_options import (
-        cache_of,
-        check_age,
-        check_given,
-        parse_batch_size,
-        parse_ensemble,
-        parse_sizes,
-        with_recipe,
-    )
+    from clipfuse_cli.train_options import cache_of, check_given, parse_batch_size, parse_ensemble, parse_sizes
 
+    data = d.DataOptions(
+        cache=cache,
+        features=features,
+        modalities=modalities,
+        image_encoder=image_encoder,
+        text_encoder=text_encoder,
+        image_output=image_output,
+        text_output=text_output,
+        image_view=image_view,
+        text_view=text_view,
+        average_views=average_views,
+        memory_gb=memory_gb,
+        split=split,
+        validation=validation,
+        test=test,
+        split_seed=split_seed,
+        group_duplicates=group_duplicates,
+        test_table=test_table,
+        device=device,
+        runs=runs,
+    )
     every = head == ALL_BASELINES
     flags = {
         "fusion": {"kind": fusion},
@@ -236,12 +216,7 @@ def train_head(
             "undersample": undersample,
             "cycles": cycles,
         },
-        "features": features,
-        "modalities": tuple(name.strip() for name in modalities.split(",")) if modalities else None,
-        "image": {"encoder": image_encoder or None, "output": image_output, "views": image_view or None},
-        "text": {"encoder": text_encoder or None, "output": text_output, "views": text_view or None},
-        "average_views": average_views or None,
-        "memory_gb": memory_gb,
+        **data.training,
         "thresholds": thresholds,
         "empty_rows": empty_rows,
         "calibration": calibration,
@@ -252,69 +227,35 @@ def train_head(
     given = merged(flags, parse_assignments(assignment or ()))
     if from_run is not None and recipe is not None:
         raise ConfigError("--from takes the earlier run's settings, --recipe others", "Leave out one of them")
-    project = with_recipe(o.project(), recipe)
-    initial = None if from_run is None else o.open_run(from_run, runs or project.runs)
-    if initial is not None:
-        project = project.model_copy(update={"train": initial.config})
-    config = updated(
-        project,
-        device=device,
-        runs=runs,
-        split={
-            "method": split,
-            "validation": validation,
-            "test": test,
-            "seed": split_seed,
-            "group_duplicates": group_duplicates or None,
-        },
-        train=given,
-    )
-    if (every or head in BASELINES) and fusion is None and config.train.fusion.kind not in JOINED:
-        reads_words = config.train.features != "embeddings"
-        config = updated(config, train={"fusion": {"kind": "text" if reads_words else "concat"}})
-    kinds = list(BASELINES) if every else [None]
-    trainings = [updated(config.train, head={"kind": kind}) for kind in kinds]
-    for training in trainings:
-        check_config(training)
-        check_given(training, given)
-    where = FeatureCache(o.cache_path(config, cache))
-    samples = where.samples()
-    check_age(where, samples, o.loaded_tables(config))
-    test_name = test_table or (config.test.table if config.test is not None else None)
-    test_file = test_name.name if test_name is not None else None
-    chosen_device = choose_device(config.device)
-    if cross_validate is not None and (initial is not None or unlabelled is not None):
+    if cross_validate is not None and (from_run is not None or unlabelled is not None):
         raise ConfigError("--cross-validate trains fresh models", "Leave out --from and --unlabelled")
-
-    if cross_validate is None:
-        only_split = find_split(where, samples, config.split, test_file)
-    else:
-        deals = [
-            find_cross_validation(
-                where,
-                samples,
-                cross_validate,
-                config.split.model_copy(update={"seed": config.split.seed + n}),
-                test_file,
-            )
-            for n in range(seeds)
-        ]
-
+    start = with_recipe(o.project(), recipe)
+    initial = None if from_run is None else o.open_run(from_run, runs or start.runs)
+    if initial is not None:
+        start = start.model_copy(update={"train": initial.config})
+    each = [merged(given, {"head": {"kind": kind}}) for kind in BASELINES] if every else [given]
+    configs = [with_options(start, one, data) for one in each]
+    for one, own in zip(configs, each, strict=True):
+        check_config(one.train)
+        check_given(one.train, own)
+    config, trainings = configs[0], [one.train for one in configs]
+    made = open_stage_two(config, data)
+    deals = [[made.split()]] if cross_validate is None else made.folds(cross_validate, seeds)
     for training in trainings:
-        say_what_is_special(training, where, samples, deals[0][0] if cross_validate else only_split, chosen_device)
+        say_what_is_special(training, made.cache, made.samples, deals[0][0], made.device)
 
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:
             return run_cross_validation(
-                where, samples, deals, training, runs=config.runs, device=chosen_device, progress=progress
+                made.cache, made.samples, deals, training, runs=config.runs, device=made.device, progress=progress
             )
         return run_train_head(
-            where,
-            samples,
-            only_split,
+            made.cache,
+            made.samples,
+            deals[0][0],
             training,
             runs=config.runs,
-            device=chosen_device,
+            device=made.device,
             initial=initial,
             unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
             seeds=seeds,

@@ -1,48 +1,15 @@
-"""What train-head and tune make of their options."""
+"""What options of stage two mean, and which of them would do nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfuse_cli.options import default_cache
 
 if TYPE_CHECKING:
-    from clipfuse.config import ProjectConfig, TableConfig
     from clipfuse.train_config import TrainConfig
-    from clipfuse_cache import FeatureCache, Samples
-
-
-def with_recipe(config: ProjectConfig, recipe: str | None) -> ProjectConfig:
-    """The recipe's settings in place of the file's. A recipe that is named here takes streams and seed of the file
-    only; one that the file names takes what the file sets besides."""
-    from clipfuse.recipes import find_recipe
-    from clipfuse.settings import updated
-
-    chosen = recipe or config.train.recipe
-    if chosen is None:
-        return config
-    own = config.train.model_dump(exclude_unset=True)
-    if recipe is not None:
-        own = {name: value for name, value in own.items() if name in ("image", "text", "seed", "memory_gb")}
-    return config.model_copy(update={"train": updated(find_recipe(chosen).train, **own)})
-
-
-def check_age(cache: FeatureCache, samples: Samples, tables: Sequence[TableConfig]) -> None:
-    """Labels are read from the cache: a table that was edited since would be trained on as it was."""
-    from clipfuse.errors import ConfigError
-
-    for table in tables:
-        try:
-            newer = table.table.stat().st_mtime_ns > (cache.root / "samples.h5").stat().st_mtime_ns
-        except OSError:  # the table is not needed any more
-            continue
-        if newer and table.table.name in samples.tables:
-            raise ConfigError(
-                f"{table.table} has changed since its features were extracted",
-                "Run clipfuse extract (it encodes only what is new), then train again",
-            )
 
 
 def cache_of(table: Path) -> Path:

@@ -44,7 +44,9 @@ def fit_platt(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor
     """Scale and offset of each column under which sigmoid(scale · score + offset) fits best.
 
     Platt 1999, "Probabilistic Outputs for Support Vector Machines": targets are drawn in by a row of either kind, so
-    that a column without positives, or one that is told apart without error, has an answer. Newton's method.
+    that a column without positives, or one that is told apart without error, has an answer. Newton's method. Unlike
+    what ``clipfuse.calibration`` fits, scores are in units of their own: there is no temperature that columns could be
+    drawn toward, and a scale may be below 0.
 
     Args:
         scores: (rows, columns).

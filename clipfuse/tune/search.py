@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from clipfuse.data.split import Split
+from clipfuse.ensembles import check_ensemble
 from clipfuse.errors import ConfigError
 from clipfuse.metrics import METRICS, MetricName
 from clipfuse.registry import did_you_mean
+from clipfuse.repeats import repeat_config
 from clipfuse.train_config import FitConfig, TrainConfig
 from clipfuse.tune.results import Result, Results
 from clipfuse.tune.samplers import examples, make_waves, score_of
@@ -202,7 +204,8 @@ class _Run:
     def _trainings(self, config: TrainConfig, point: Point) -> list[Training]:
         self.rows.check(config)
         scaled = _scaled(config, self.settings.epoch_scale)
-        seeded = [scaled.model_copy(update={"seed": config.seed + n}) for n in range(self.settings.seeds)]
+        check_ensemble(scaled)
+        seeded = [repeat_config(scaled, n) for n in range(self.settings.seeds)]
         return [Training(self.rows.key(one), one, point) for one in seeded]
 
     def _batches(self, trainings: Sequence[Training]) -> list[list[Training]]:

@@ -247,30 +247,19 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-NOT_JUDGED = (
-    "average_views",
-    "calibration",
-    "empty_rows",
-    "ensemble",
-    "memory_gb",
-    "pseudo_labels",
-    "recipe",
-    "refit",
-    "storage",
-    "thresholds",
-)
-"""Settings of what becomes of a model after its training, or of trainings that are not the plain one."""
+NOT_JUDGED = ("calibration", "memory_gb", "pseudo_labels", "recipe", "refit", "thresholds")
+"""Settings of what is fitted to the rows that judge here, or of trainings on other rows."""
 
 
 def check_points(points: Sequence[Point], base: TrainConfig, rows: int) -> None:
     """Make sure, before anything is trained, that all of these can be. Raises ConfigError, UnknownName."""
-    from clipfuse.train_head import check_config
+    from clipfuse.check_config import check_config
 
     for point in points:
         for path in (one.strip() for paths in point for one in paths.split(",")):
             if path.partition(".")[0] in NOT_JUDGED:
                 raise ConfigError(
-                    f"tune can't judge {path}: trials are scored on validation rows at 0.5, as they are trained",
+                    f"tune can't judge {path}: trials are scored on validation rows at 0.5",
                     "Leave it out of the space, and compare its values with train-head",
                 )
         check_config(apply_point(base, point, rows))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from clipfuse.data.split import Role, Split
 from clipfuse.errors import ConfigError, TrainingError
+from clipfuse.finish import as_kept
 from clipfuse.fusions import STACKED, StackedFusion
+from clipfuse.inputs import no_progress
 from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.metrics import METRICS, evaluate
 from clipfuse.model_inputs import JointModel
@@ -21,20 +21,22 @@ from clipfuse.models import build_model, count_parameters
 from clipfuse.select_streams import check_inputs, select_streams
 from clipfuse.stream_tables import StreamTables
 from clipfuse.train_config import TrainConfig
+from clipfuse.train_jobs import Job, Trained, train_jobs
 from clipfuse.training.members import can_be_together
-from clipfuse.training.train_models import Fitted, Trainee, train_models
-from clipfuse.training.validation import predict_rows
 from clipfuse.tune.results import Result
 from clipfuse.tune.space import Point
 from clipfuse.zero_shot import find_label_vectors
 from clipfuse_cache import FeatureCache, Samples
 from clipfuse_cache.fingerprint import rows_digest
 
+THRESHOLD = 0.5
+"""At which probabilities are judged."""
+
 SEEN: tuple[Role, ...] = ("train", "validation")
 """The only rows that a search reads."""
 
 MOST_TOGETHER = 16
-"""Trainings of one batch: more lose more work to an interruption and gain little."""
+"""Models of one batch: more lose more work to an interruption and gain little."""
 
 MOST_BYTES = 2 << 30
 """Weights, gradients and moments of one batch."""
@@ -98,16 +100,7 @@ class TuneRows:
         return build_model(config, rows.dims, rows.targets.shape[1], seed=config.seed).to(rows.targets.device)
 
     def check(self, config: TrainConfig) -> None:
-        """Make sure that what is searched is what would be trained, and that validation rows can judge it.
-
-        Raises:
-            ConfigError: an ensemble, or a combiner that learns from the validation rows.
-        """
-        if config.ensemble.kind != "none":
-            raise ConfigError(
-                "tune judges single models: an ensemble takes the best setting that it finds",
-                "Leave the ensemble out here, and give it to train-head",
-            )
+        """Make sure that validation rows can judge it. Raises ConfigError: a combiner that learns from them."""
         if config.stacking.method == "validation" and config.fusion.kind in STACKED:
             raise ConfigError(
                 "the validation rows would train the combiner and judge it (stacking validation)",
@@ -134,8 +127,10 @@ class TuneRows:
         parts = list(model.parts.values()) if isinstance(model, StackedFusion) else [model]
         if not any(can_be_together(part) for part in parts):
             return 1
+        members = config.ensemble.size if config.ensemble.kind in ("seeds", "folds") else 1
         copies = 1 + (config.stacking.folds if isinstance(model, StackedFusion) else 0)
-        return max(1, min(MOST_TOGETHER, MOST_BYTES // (16 * copies * max(1, count_parameters(model)))))
+        fit = MOST_BYTES // (16 * copies * max(1, count_parameters(model)))
+        return max(1, min(MOST_TOGETHER, fit) // members)
 
     def _numbers(self) -> str | None:
         numbers = self.samples.numbers
@@ -171,62 +166,37 @@ class TuneRows:
 
 def train_batch(batch: Sequence[Training], rows: TuneRows) -> list[Result]:
     """Train what stands together, and score it. What diverges is a result, too, and takes no other one with it."""
-    import torch._dynamo  # noqa: F401  (the first optimiser would: seconds that are no training)
-
-    rows.of(batch[0].config)  # reading them is no training either
+    own = rows.of(batch[0].config)
+    jobs = [Job(one.config, own.index, name=f"{n}, ") for n, one in enumerate(batch)]
     started = time.perf_counter()
     try:
-        scored = _train(batch, rows)
+        trained = train_jobs(jobs, own.rows, no_progress)
     except TrainingError as error:
         if len(batch) > 1:
             return [result for one in batch for result in train_batch([one], rows)]
-        scored = [_Scored({}, 0, {}, str(error))]
-    seconds = (time.perf_counter() - started) / len(batch)
-    return [
-        Result(
-            one.key,
-            dict(one.settings),
-            one.config.seed,
-            found.scores,
-            seconds,
-            found.parameters,
-            found.best_epochs,
-            found.error,
-        )
-        for one, found in zip(batch, scored, strict=True)
-    ]
+        seconds = time.perf_counter() - started
+        return [Result(batch[0].key, dict(batch[0].settings), batch[0].config.seed, {}, seconds, 0, {}, str(error))]
+    return [_judged(one, found, own) for one, found in zip(batch, trained, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Scored:
-    scores: Mapping[str, float | None]
-    parameters: int
-    best_epochs: Mapping[str, int]
-    error: str | None = None
-
-
-def _train(batch: Sequence[Training], rows: TuneRows) -> list[_Scored]:
-    own = rows.of(batch[0].config)
-    models = [rows.fresh_model(one.config) for one in batch]
-    trainees = [
-        Trainee(one.config, model, own.index["train"], own.index["validation"])
-        for one, model in zip(batch, models, strict=True)
-    ]
-    fitted = train_models(trainees, own.rows, lambda _name, _record: None)
-    return [
-        _scored(
-            torch.sigmoid(predict_rows(model, own.rows, own.index["validation"])), own, count_parameters(model), one
-        )
-        for model, one in zip(models, fitted, strict=True)
-    ]
-
-
-def _scored(probabilities: torch.Tensor, own: LabelledRows, parameters: int, fitted: Fitted) -> _Scored:
-    targets = own.rows.targets[own.index["validation"]].cpu().numpy() > 0.5
-    names = [str(n) for n in range(targets.shape[1])]
-    scores = evaluate(probabilities.double().cpu().numpy(), targets, 0.5, names)
-    best = {name: result.best_epoch for name, result in fitted.fits.items()}
-    return _Scored({metric: getattr(scores, metric) for metric in METRICS}, parameters, best)
+def _judged(one: Training, trained: Trained, own: LabelledRows) -> Result:
+    """Scored on the validation rows as train-head would, but at 0.5: calibration and thresholds are fitted to the rows
+    that judge here."""
+    predictor = as_kept(one.config, trained.predictor)
+    validation = own.index["validation"]
+    truth = own.truth(validation)
+    names = [str(n) for n in range(truth.shape[1])]
+    found = evaluate(own.ask(predictor, validation), truth, THRESHOLD, names, empty_rows=one.config.empty_rows)
+    scores: dict[str, float | None] = {metric: getattr(found, metric) for metric in METRICS}
+    return Result(
+        one.key,
+        dict(one.settings),
+        one.config.seed,
+        scores,
+        trained.seconds,
+        predictor.parameters,
+        trained.best_epochs,
+    )
 
 
 def _shape(values: Any) -> Any:

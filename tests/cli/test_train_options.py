@@ -21,9 +21,9 @@ def options():
 
 @pytest.fixture
 def asked(cli, monkeypatch):
-    """``asked(*arguments)`` -> the TrainConfig that training would start with."""
-    import clipfuse.cross_validate  # noqa: F401  (it takes the function that is replaced here when it is imported)
-    import clipfuse.train_head as module
+    """``asked(*arguments, command="train-head")`` -> the TrainConfig that training would start with."""
+    import clipfuse.check_config as module
+    import clipfuse.prepare  # noqa: F401  (it takes the function that is replaced here when it is imported)
 
     seen = []
 
@@ -33,8 +33,8 @@ def asked(cli, monkeypatch):
 
     monkeypatch.setattr(module, "check_config", stop)
 
-    def run(*arguments):
-        result = cli("train-head", *arguments)
+    def run(*arguments, command="train-head"):
+        result = cli(command, *arguments)
         assert "that is enough" in result.stderr, result.stderr
         return seen.pop()
 
@@ -148,6 +148,40 @@ def test_defaults_in_the_help_are_the_defaults(options):
 )
 def test_what_each_option_sets(asked, arguments, expected):
     assert asked(*arguments) == TrainConfig.model_validate(expected)
+
+
+SHARED = [
+    ["--fusion", "concat", "--head", "gmlp", "--seed", "4"],
+    ["--head", "knn"],
+    ["--head", "knn", "--set", "fusion.kind=sum"],
+    ["--head", "multinomial-nb", "--features", "counts"],
+    ["--modalities", "text, numbers"],
+    ["--image-encoder", "a", "--image-encoder", "b", "--image-output", "c", "--image-view", "flip"],
+    ["--text-encoder", "a", "--text-output", "cls", "--text-view", "all", "--average-views"],
+    ["--memory-gb", "2", "--set", "fit.epochs=3", "--set", "thresholds=common"],
+    ["--recipe", "best"],
+    ["--recipe", "best-tokens", "--set", "ensemble.kind=none", "--image-output", "pooled"],
+]
+
+
+@pytest.mark.parametrize("arguments", SHARED, ids=" ".join)
+def test_options_mean_the_same_in_tune(asked, arguments):
+    assert asked(*arguments, command="tune") == asked(*arguments) != TrainConfig()
+
+
+def test_tune_has_every_option_about_features_and_rows(options):
+    from clipfuse_cli.data_options import DataOptions
+    from clipfuse_cli.main import app
+
+    tune = {option.name: option for option in typer.main.get_command(app).commands["tune"].params}
+    about_data = {name for name, option in options.items() if option.rich_help_panel == "Data"}
+    shared = {*DataOptions.__dataclass_fields__, "fusion", "head", "recipe", "seed", "assignment"}
+    assert "split" in about_data and about_data < shared
+    assert {name: tune[name].opts for name in shared} == {name: options[name].opts for name in shared}
+
+
+def test_a_typed_fusion_is_kept_for_an_estimator(asked):
+    assert asked("--head", "knn", "--set", "fusion.kind=sum").fusion.kind == "sum"
 
 
 class TestRecipes:
@@ -279,6 +313,20 @@ class TestWhatWouldBeIgnored:
     )
     def test_is_an_error_that_names_it(self, cli, arguments, said):
         found = cli("train-head", *arguments)
+        assert found.exit_code == 2
+        assert said in " ".join(found.stderr.split())
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--fusion", "image", "--text-encoder", "toy"], "fusion image does not read text, so text.encoder"),
+            (["--space", "s4-image-study", "--fusion", "text"], "space s4-image-study sets fusion.kind itself"),
+            (["--space", "s4-image-study", "--text-output", "cls"], "fusion image does not read text"),
+            (["--space", "s2-study", "--set", "fit.epochs=3"], "space s2-study sets fit.epochs itself"),
+        ],
+    )
+    def test_of_tune_too(self, cli, arguments, said):
+        found = cli("tune", *arguments)
         assert found.exit_code == 2
         assert said in " ".join(found.stderr.split())
 

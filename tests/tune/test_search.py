@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from clipfuse.bench import bench
 from clipfuse.errors import ConfigError, RunError, TrainingError
-from clipfuse.train_config import TrainConfig
+from clipfuse.train_config import EnsembleConfig, TrainConfig
+from clipfuse.train_head import train_head
 from clipfuse.tune import SearchSettings, parse_space, tune
 from clipfuse.tune import training as training_module
+from clipfuse.views import parse_views
 from clipfuse_cache import FeatureTable
 
 BASE = TrainConfig.model_validate(
@@ -34,6 +37,16 @@ def search(toy, tmp_path):
         return tune(toy.cache, toy.samples, toy.split(), base, space, chosen, runs=runs, on_trial=on_trial)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def with_views(build_toy, add_features, tmp_path_factory):
+    """A cache with a second view of its pictures: noise."""
+    found = build_toy(tmp_path_factory.mktemp("views") / "cache", rows=120)
+    noise = np.random.default_rng(1).normal(size=(120, 10)) + 3
+    (flip,) = parse_views(["flip"])
+    add_features(found.cache, found.samples, "image", noise, view=flip)
+    return found
 
 
 def scores(found):
@@ -108,14 +121,14 @@ def test_the_budget_ends_it_and_it_goes_on_later(search):
 
 
 def test_what_diverges_takes_no_other_one_with_it(search, monkeypatch):
-    train_models = training_module.train_models
+    train_jobs = training_module.train_jobs
 
-    def some_diverge(trainees, rows, on_epoch):
-        if any(trainee.config.head.options["activation"] == "relu" for trainee in trainees):
+    def some_diverge(jobs, rows, progress):
+        if any(job.config.head.options["activation"] == "relu" for job in jobs):
             raise TrainingError("the training loss is nan in epoch 1")
-        return train_models(trainees, rows, on_epoch)
+        return train_jobs(jobs, rows, progress)
 
-    monkeypatch.setattr(training_module, "train_models", some_diverge)
+    monkeypatch.setattr(training_module, "train_jobs", some_diverge)
     found = search(trials=6)
     failed = [trial for trial in found.trials if trial.settings["head.activation"] == "relu"]
     assert 0 < len(failed) < 6
@@ -169,14 +182,64 @@ def test_a_damaged_file_of_results_is_named(search):
         search(trials=1)
 
 
-@pytest.mark.parametrize(
-    ("settings", "what"),
-    [
-        ({"ensemble": {"kind": "seeds"}}, "judges single models"),
-        ({"stacking": {"method": "validation"}}, "would train the combiner and judge it"),
-    ],
-)
-def test_what_it_could_not_judge_is_refused(search, settings, what):
-    base = TrainConfig.model_validate({"head": {"hidden": [8]}, "fit": {"epochs": 1}, **settings})
-    with pytest.raises(ConfigError, match=what):
+def test_a_combiner_that_learns_from_the_rows_that_judge_is_refused(search):
+    base = TrainConfig.model_validate({"head": {"hidden": [8]}, "stacking": {"method": "validation"}})
+    with pytest.raises(ConfigError, match="would train the combiner and judge it"):
         search(base=base, trials=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"fusion": {"kind": "concat"}},
+        {"fusion": {"kind": "sum"}, "storage": "int8", "empty_rows": "most-probable"},
+        {"fusion": {"kind": "concat"}, "ensemble": {"kind": "seeds", "size": 2}},
+        {"fusion": {"kind": "concat"}, "image": {"views": ["flip"]}, "average_views": True},
+    ],
+    ids=["plain", "stacked, stored", "ensemble", "views"],
+)
+def test_what_is_judged_is_what_train_head_trains(toy, with_views, tmp_path, settings, _quick_intervals):
+    data = with_views if "average_views" in settings else toy
+    base = TrainConfig.model_validate({**BASE.model_dump(include={"head", "fit"}), **settings})
+    space = parse_space("toy", {"fit.epochs": 4, "fit.learning_rate": [1e-2, 3e-2]}, "toy")
+    chosen = SearchSettings(sampler="grid", seeds=1, side_by_side=False)  # which draws dropout in another order
+    found = tune(data.cache, data.samples, data.split(), base, space, chosen, runs=tmp_path)
+    assert len({tuple(trial.results[0].scores.values()) for trial in found.trials}) == 2
+    for trial in found.trials:
+        run = train_head(data.cache, data.samples, data.split(), trial.config, runs=tmp_path)
+        (judged,), same = trial.results, run.metrics["scores"]["validation"]["scores"]
+        assert judged.scores["micro_f1"] > 0
+        assert judged.scores == pytest.approx({metric: same[metric] for metric in judged.scores})
+        assert judged.parameters == run.metrics["parameters"]
+        assert judged.best_epochs == run.metrics["best_epochs"]
+
+
+def test_epochs_are_scaled_in_parts_and_combiner(search, monkeypatch):
+    trained = []
+    train_jobs = training_module.train_jobs
+
+    def watched(jobs, rows, progress):
+        trained.extend(job.config for job in jobs)
+        return train_jobs(jobs, rows, progress)
+
+    monkeypatch.setattr(training_module, "train_jobs", watched)
+    base = {"head": {"hidden": [8]}, "fit": {"epochs": 8}, "stacking": {"fit": {"epochs": 6}}}
+    base |= {"fusion": {"kind": "sum"}, "parts": {"text": {"fit": {"epochs": 4}}}}
+    space = parse_space("toy", {"fit.learning_rate": [1e-3, 1e-2]}, "toy")
+    found = search(space, TrainConfig.model_validate(base), sampler="grid", seeds=1, epoch_scale=0.5)
+    assert {(one.fit.epochs, one.fit_of("text").epochs, one.combiner_fit.epochs) for one in trained} == {(4, 2, 3)}
+    assert {(trial.config.fit.epochs, trial.config.combiner_fit.epochs) for trial in found.trials} == {(8, 6)}
+    search(space, TrainConfig.model_validate(base), sampler="grid", seeds=1, epoch_scale=0.01)
+    assert {(one.fit.epochs, one.combiner_fit.epochs) for one in trained[-2:]} == {(1, 1)}
+
+
+def test_snapshots_need_the_epochs_that_scaling_leaves(search):
+    base = {"fusion": {"kind": "concat"}, "head": {"hidden": [8]}, "ensemble": {"kind": "snapshots", "size": 2}}
+    with pytest.raises(ConfigError, match="too few for 2 snapshots"):
+        search(base=TrainConfig.model_validate(base), trials=1, epoch_scale=0.1)
+
+
+def test_members_of_ensembles_share_no_seed(search):
+    base = BASE.model_copy(update={"ensemble": EnsembleConfig(kind="seeds", size=2)})
+    found = search(base=base, trials=1, seeds=2)
+    assert [result.seed for result in found.trials[0].results] == [0, 2]

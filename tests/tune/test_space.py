@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said(values, message):
         ({"head.hiden": [8]}, "Did you mean 'hidden'"),
         ({"fit.loss.kind": "focl"}, "focal"),
         ({"fit.epochs": 2, "thresholds": "common"}, r"tune can't judge thresholds.*compare its values with train-head"),
-        ({"seed, ensemble.size": 2}, r"tune can't judge ensemble.size"),
+        ({"seed, pseudo_labels.rounds": 2}, r"tune can't judge pseudo_labels.rounds"),
     ],
 )
 def test_settings_that_there_are_not_are_seen_before_training(point, message):
