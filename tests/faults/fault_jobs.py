@@ -32,7 +32,7 @@ from clipfuse_cache import CacheCorrupt, FeatureCache, FeatureTable, hdf5
 from clipfuse_cache.hdf5 import SEAL_BYTES
 from clipfuse_cache.manifest import read_manifest, read_plan
 from clipfuse_cache.samples import read_samples, write_samples
-from clipfuse_cache.shard import decode_shard, encode_shard
+from clipfuse_cache.shard import encode_shard, open_shard
 
 ROWS = 20
 
@@ -158,9 +158,8 @@ def damage_sealed_file(folder, file, seeds, progress):
     folder, texts = Path(folder), toy.inputs(8)
     about, path = toy.description(), folder / "samples.h5"
     write_samples(path, toy.samples(texts))
-    data = (
-        path.read_bytes() if file == "samples" else encode_shard(toy.make_shard(texts, about), fingerprint="", index=0)
-    )
+    shard = encode_shard(toy.make_shard(texts, about), fingerprint="", index=0)
+    data = path.read_bytes() if file == "samples" else shard.data
     for seed in range(*seeds):
         Path(progress).write_text(str(seed))
         spoilt = sealed(damaged(data[:-SEAL_BYTES], seed))
@@ -169,7 +168,8 @@ def damage_sealed_file(folder, file, seeds, progress):
                 path.write_bytes(spoilt)
                 read_samples(path)
             else:
-                decode_shard(spoilt, "shard", fingerprint="", index=0, tokens=1, dim=8, dtype="float16")
+                with open_shard(spoilt, "shard", fingerprint="", index=0, tokens=1, dim=8, dtype="float16") as reader:
+                    reader.whole()
 
 
 def find_encoders(names):
