@@ -14,7 +14,7 @@ from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.manifest import Manifest, Plan, ShardEntry, read_manifest, read_plan, shard_file
 from clipfuse_cache.samples import Samples
 from clipfuse_cache.table import file_size, read_shard
-from clipfuse_cache.times import TIMES
+from clipfuse_cache.times import OLD_TIMES, TIMES
 
 Kind = Literal["damaged", "missing", "extra"]
 _SHARD = re.compile(r"shard-[0-9]{6,}\.h5")
@@ -152,7 +152,7 @@ def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, 
             what = f"it says {manifest.rows:,} rows, and {len(lacking):,} of the {len(samples):,} samples are not there"
             yield folder / "manifest.json", "damaged", what
     if not damaged:
-        names = {"manifest.json", "plan.json", TIMES, *map(shard_file, entries)}
+        names = {"manifest.json", "plan.json", TIMES, OLD_TIMES, *map(shard_file, entries)}
         for path in sorted(folder.iterdir()):
             # what a writer leaves when it is killed goes with the next one
             if path.name not in names and not _TEMPORARY.fullmatch(path.name):

@@ -218,6 +218,7 @@ def test_a_damaged_shard_is_named_wherever_it_stands(toy, tmp_path):
         path.write_bytes(whole)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_reading_a_few_rows_stops_at_their_shard(toy, tmp_path):
     texts = toy.inputs(20)
     toy.extract(tmp_path, texts, shard_rows=4)

@@ -33,6 +33,7 @@ from clipfuse_cache.hdf5 import SEAL_BYTES
 from clipfuse_cache.manifest import read_manifest, read_plan
 from clipfuse_cache.samples import read_samples, write_samples
 from clipfuse_cache.shard import encode_shard, open_shard
+from clipfuse_cache.times import TIMES
 
 ROWS = 20
 
@@ -84,7 +85,7 @@ def digest(root):
     """SHA-256 over the names and contents of everything below ``root``, but for how long it took."""
     total = hashlib.sha256()
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name != "times.json":
+        if path.is_file() and path.name != TIMES:
             total.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
