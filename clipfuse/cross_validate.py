@@ -28,6 +28,7 @@ from clipfuse.machine import describe_machine
 from clipfuse.metrics import evaluate
 from clipfuse.peak_memory import PeakMemory
 from clipfuse.predictions import Predictions
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
 from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import ask_modalities, time_rows, with_all_modalities
@@ -67,6 +68,7 @@ def cross_validate(
     runs: Path,
     device: str = "cpu",
     progress: Progress = no_progress,
+    load: LoadRows = load_rows,
 ) -> Run:
     """Train a fresh model for each fold of each deal, all with seeds of their own, and keep it all as one run.
 
@@ -83,6 +85,7 @@ def cross_validate(
         runs: folder of runs.
         device: "cpu" or a GPU.
         progress: called as work goes on.
+        load: reads the rows; several trainings may share what it reads.
 
     Raises:
         As ``train_head``.
@@ -93,7 +96,7 @@ def cross_validate(
     check_inputs(tables, samples)
     vectors = find_label_vectors(config, tables, samples.label_names)
     peak = PeakMemory.start(device)
-    rows = load_rows(tables, samples, deals[0][0], device, vectors, memory_gb=config.memory_gb)
+    rows = load(tables, samples, deals[0][0], device, vectors, memory_gb=config.memory_gb)
     check_rows(rows)
     labels = list(samples.label_names)
     with new_run(runs, f"{kind_of(config)}-cv") as folder:

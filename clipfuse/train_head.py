@@ -26,6 +26,7 @@ from clipfuse.models import check_models, heads_of
 from clipfuse.peak_memory import PeakMemory
 from clipfuse.pseudo_labels import Unlabelled, read_unlabelled, train_in_rounds
 from clipfuse.recipes import recipe_kind
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.repeats import describe_repeats, repeat_entry, train_seeds
 from clipfuse.run import Run, new_run, write_run
 from clipfuse.run_metrics import measure
@@ -55,6 +56,7 @@ def train_head(
     initial: Run | None = None,
     unlabelled: FeatureCache | None = None,
     seeds: int = 1,
+    load: LoadRows = load_rows,
 ) -> Run:
     """Train one head, fusion or ensemble and keep it as a run under ``runs``.
 
@@ -74,6 +76,7 @@ def train_head(
         unlabelled: features of further rows, which are trained on with the labels that a model gives them.
         seeds: fresh models are trained with so many seeds, the settings' and those after it: the first is kept, and
             mean and standard deviation of all are reported.
+        load: reads the rows; several trainings may share what it reads.
 
     Raises:
         ConfigError: a fusion that the cache has no streams for, settings that do not go together, or an earlier run
@@ -92,7 +95,7 @@ def train_head(
     check_inputs(tables, samples)
     vectors = find_label_vectors(config, tables, samples.label_names)
     peak = PeakMemory.start(device)
-    rows = load_rows(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
+    rows = load(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
     check_rows(rows)
     labels = list(samples.label_names)
     streams = {name: table.description for name, table in tables.items()}

@@ -188,6 +188,7 @@ def train_head(
     from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
     from clipfuse.machine import choose_device
+    from clipfuse.remembered_rows import RememberedRows
     from clipfuse.settings import updated
     from clipfuse.splits import find_cross_validation, find_split
     from clipfuse.train_head import JOINED, check_config
@@ -300,13 +301,15 @@ def train_head(
             for n in range(seeds)
         ]
 
+    load = RememberedRows().load  # what is tried, and every baseline, reads the same rows
     for training in trainings:
-        say_what_is_special(training, where, samples, deals[0][0] if cross_validate else only_split, chosen_device)
+        split_of_all = deals[0][0] if cross_validate else only_split
+        say_what_is_special(training, where, samples, split_of_all, chosen_device, load)
 
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:
             return run_cross_validation(
-                where, samples, deals, training, runs=config.runs, device=chosen_device, progress=progress
+                where, samples, deals, training, runs=config.runs, device=chosen_device, progress=progress, load=load
             )
         return run_train_head(
             where,
@@ -319,6 +322,7 @@ def train_head(
             unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
             seeds=seeds,
             progress=progress,
+            load=load,
         )
 
     found = []
