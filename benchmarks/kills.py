@@ -12,6 +12,8 @@ from pathlib import Path
 
 from common import open_data, parser, report
 
+from clipfuse_cache.times import TIMES
+
 
 def main() -> None:
     options = parser(__doc__ or "")
@@ -65,11 +67,11 @@ def main() -> None:
 
 
 def contents(cache: Path) -> dict[str, bytes]:
-    """Everything under a cache but its ledger and leftovers of killed writers."""
+    """Everything under a cache but how long it took, which is never the same, and leftovers of killed writers."""
     return {
         str(path.relative_to(cache)): path.read_bytes()
         for path in sorted(cache.rglob("*"))
-        if path.is_file() and path.suffix != ".tmp"
+        if path.is_file() and path.suffix != ".tmp" and path.name != TIMES
     }
 
 

@@ -24,10 +24,11 @@ from clipfuse.data.split import ROLES, Split
 from clipfuse.errors import ConfigError
 from clipfuse.finish import Finished, finish, fit_decision, refinish
 from clipfuse.inputs import Progress, no_progress
-from clipfuse.labelled_rows import LabelledRows
+from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.metrics import evaluate
 from clipfuse.predictions import Predictions
 from clipfuse.prepare import Prepared, prepare
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.repeats import describe_repeats, mean_scores, median_epochs, repeat_config, repeat_entry
 from clipfuse.run import Run, new_run
 from clipfuse.run_content import Outcome
@@ -64,6 +65,7 @@ def cross_validate(
     runs: Path,
     device: str = "cpu",
     progress: Progress = no_progress,
+    load: LoadRows = load_rows,
 ) -> Run:
     """Train a fresh model for each fold of each deal, all with seeds of their own, and keep it all as one run.
 
@@ -80,11 +82,12 @@ def cross_validate(
         runs: folder of runs.
         device: "cpu" or a GPU.
         progress: called as work goes on.
+        load: reads the rows; several trainings may share what it reads.
 
     Raises:
         As ``train_head``.
     """
-    made = prepare(cache, samples, deals[0][0], config, device)
+    made = prepare(cache, samples, deals[0][0], config, device, load)
     config, rows, labels = made.config, made.rows, made.labels
     with new_run(runs, f"{kind_of(config)}-cv") as folder:
         started = made.describe(folds=deals[0])

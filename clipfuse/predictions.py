@@ -58,7 +58,7 @@ def pack_predictions(predictions: Predictions) -> bytes:
             "parts": parts,
             "out_of_fold": predictions.out_of_fold,
         },
-    )
+    ).data
 
 
 def unpack_predictions(data: bytes, name: str, labels: int) -> Predictions:

@@ -16,6 +16,7 @@ from clipfuse.leaks import find_leaks
 from clipfuse.machine import describe_machine, device_name
 from clipfuse.modality import input_word
 from clipfuse.peak_memory import PeakMemory
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.run import Run, write_run
 from clipfuse.run_content import ModelAbout, Outcome
 from clipfuse.select_streams import check_inputs, select_streams
@@ -89,7 +90,9 @@ class Prepared:
         return write_run(folder, self.config, self.about, replace(found, metrics=metrics), environment=environment)
 
 
-def prepare(cache: FeatureCache, samples: Samples, split: Split, config: TrainConfig, device: str) -> Prepared:
+def prepare(
+    cache: FeatureCache, samples: Samples, split: Split, config: TrainConfig, device: str, load: LoadRows = load_rows
+) -> Prepared:
     """Check the settings and read the rows of a split. Arguments and errors are those of ``train_head``."""
     check_config(config)
     config = config.resolved()
@@ -97,7 +100,7 @@ def prepare(cache: FeatureCache, samples: Samples, split: Split, config: TrainCo
     check_inputs(tables, samples)
     vectors = find_label_vectors(config, tables, samples.label_names)
     peak = PeakMemory.start(device)  # the encoder that made the vectors is no part of the training
-    rows = load_rows(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
+    rows = load(tables, samples, split, device, vectors, memory_gb=config.memory_gb)
     check_rows(rows)
     return Prepared(cache, samples, split, config, device, tables, rows, peak)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from clipfuse.data.split import Split
 from clipfuse.inputs import no_progress
 from clipfuse.labelled_rows import load_rows
 from clipfuse.models import heads_of
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.select_streams import select_streams
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_jobs import Job, train_jobs
+from clipfuse.training.rows import RowsInMemory
 from clipfuse_cache import FeatureCache, Samples
 
 SAMPLE_ROWS = 1200
@@ -42,7 +44,13 @@ class SlowFit:
 
 
 def find_slow_fit(
-    cache: FeatureCache, samples: Samples, split: Split, config: TrainConfig, *, device: str = "cpu"
+    cache: FeatureCache,
+    samples: Samples,
+    split: Split,
+    config: TrainConfig,
+    *,
+    device: str = "cpu",
+    load: LoadRows = load_rows,
 ) -> SlowFit | None:
     """Whether training takes long because of an estimator that has a faster sibling; None where it does not, or where
     there are too few rows for it to. Arguments and errors are those of ``train_head``."""
@@ -53,13 +61,15 @@ def find_slow_fit(
         return None
     draw = np.random.default_rng(config.seed)
     chosen = np.sort(draw.choice(len(train), SAMPLE_ROWS, replace=False))
-    few = replace(split, roles={**split.roles, "train": tuple(train[row] for row in chosen)})
-    rows = load_rows(select_streams(cache, config), samples, few, device, roles=("train",))
+    every = load(select_streams(cache, config), samples, split, device, memory_gb=config.memory_gb)
+    places = every.index["train"][torch.from_numpy(chosen).to(device)]
+    groups = None if every.rows.groups is None else every.rows.groups[places.cpu().numpy()]
+    rows = RowsInMemory(every.some(places), every.rows.targets[places], groups=groups)
     half = np.sort(draw.choice(SAMPLE_ROWS, SAMPLE_ROWS // 2, replace=False))
     seconds = []
     for some in (half, np.arange(SAMPLE_ROWS)):
         job = Job(config, {"train": torch.from_numpy(some).to(device)})
-        seconds.append(train_jobs([job], rows.rows, no_progress)[0].seconds)
+        seconds.append(train_jobs([job], rows, no_progress)[0].seconds)
     power = min(max(math.log2(seconds[1] / seconds[0]), 1.0), 3.0)
     expected = seconds[1] * (len(train) / SAMPLE_ROWS) ** power
     faster = BASELINES.get(slow).faster

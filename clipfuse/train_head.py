@@ -14,9 +14,10 @@ from clipfuse.errors import ConfigError
 from clipfuse.finish import finish, refinish
 from clipfuse.initial import check_unseen, initial_states
 from clipfuse.inputs import Progress, no_progress
-from clipfuse.labelled_rows import LabelledRows
+from clipfuse.labelled_rows import LabelledRows, load_rows
 from clipfuse.prepare import prepare
 from clipfuse.pseudo_labels import Unlabelled, read_unlabelled, train_in_rounds
+from clipfuse.remembered_rows import LoadRows
 from clipfuse.repeats import describe_repeats, repeat_entry, train_seeds
 from clipfuse.run import Run, new_run
 from clipfuse.run_content import Outcome
@@ -39,6 +40,7 @@ def train_head(
     initial: Run | None = None,
     unlabelled: FeatureCache | None = None,
     seeds: int = 1,
+    load: LoadRows = load_rows,
 ) -> Run:
     """Train one head, fusion or ensemble and keep it as a run under ``runs``.
 
@@ -58,6 +60,7 @@ def train_head(
         unlabelled: features of further rows, which are trained on with the labels that a model gives them.
         seeds: fresh models are trained with so many seeds, the settings' and those after it: the first is kept, and
             mean and standard deviation of all are reported.
+        load: reads the rows; several trainings may share what it reads.
 
     Raises:
         ConfigError: a fusion that the cache has no streams for, settings that do not go together, or an earlier run
@@ -70,7 +73,7 @@ def train_head(
         raise ConfigError("seeds are compared from fresh weights", "Leave out --seeds or --from")
     if seeds > 1 and unlabelled is not None:
         raise ConfigError("pseudo-labels are trained with one seed", "Leave out --seeds or --unlabelled")
-    made = prepare(cache, samples, split, config, device)
+    made = prepare(cache, samples, split, config, device, load)
     config, rows, labels = made.config, made.rows, made.labels
     job, seen, origin = Job(config, rows.index), frozenset[str](), None
     if initial is not None:

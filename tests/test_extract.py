@@ -558,7 +558,7 @@ def test_a_cache_knows_what_made_it(cache):
 
 def test_every_shard_says_what_it_took_however_often_it_was_interrupted(cache):
     _, dataset = make(20)
-    for point in ("temporary:shard-000001.h5#1=error", "temporary:times.json#4=error"):
+    for point in ("temporary:shard-000001.h5#1=error", f"append:{TIMES}#4=error"):
         with armed(point), pytest.raises(CacheError):
             extract([FakeFactory()], dataset, cache, SMALL)
     extract([FakeFactory()], dataset, cache, SMALL)

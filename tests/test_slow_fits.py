@@ -10,6 +10,7 @@ from clipfuse.config import SplitConfig
 from clipfuse.slow_fits import SAMPLE_ROWS, SLOW_SECONDS, find_slow_fit
 from clipfuse.splits import find_split
 from clipfuse.train_config import TrainConfig
+from clipfuse.training.rows import RowsInMemory
 from clipfuse_cache import FeatureCache
 
 
@@ -68,3 +69,19 @@ def test_a_real_estimate(tmp_path, build_toy, monkeypatch):
     found = find_slow_fit(cache, samples, find_split(cache, samples, SplitConfig(), None), config)
     assert 0 < found.seconds < np.inf
     assert SAMPLE_ROWS > 1000  # what times are taken on elsewhere
+
+
+def test_an_estimate_from_rows_that_stay_on_disk(tmp_path, build_toy, monkeypatch):
+    monkeypatch.setattr(slow_fits, "SAMPLE_ROWS", 40)
+    monkeypatch.setattr(slow_fits, "SLOW_SECONDS", 0.0)
+    seen, train = [], slow_fits.train_jobs
+    monkeypatch.setattr(slow_fits, "train_jobs", lambda jobs, rows, say: seen.append(rows) or train(jobs, rows, say))
+    build_toy(tmp_path / "toy", rows=200)
+    cache = FeatureCache(tmp_path / "toy")
+    samples = cache.samples()
+    split = find_split(cache, samples, SplitConfig(), None)
+    for memory_gb in (1.0, 2e-6):
+        config = TrainConfig.model_validate({"head": {"kind": "svc"}, "fusion": {"kind": "concat"}})
+        assert find_slow_fit(cache, samples, split, config.model_copy(update={"memory_gb": memory_gb})).seconds > 0
+    assert [type(rows) for rows in seen] == [RowsInMemory] * 4  # reading would count as training
+    assert all(len(rows.targets) == 40 == len(rows.streams) for rows in seen)

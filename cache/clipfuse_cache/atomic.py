@@ -1,4 +1,4 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent; and lines that are added to one."""
 
 from __future__ import annotations
 
@@ -50,13 +50,42 @@ def write_bytes(path: Path, data: bytes, *, replace: bool = True) -> bool:
             faults.point(f"folder:{path.name}")
             _sync_folder(path.parent)
         except OSError as error:
-            if error.errno in NO_SPACE:
-                raise DiskFull(
-                    f"no space left to write {path} ({len(data):,} bytes)",
-                    "Free some space and run the same command again; what was complete is kept",
-                ) from error
-            raise CacheError(f"can't write {path}: {error.strerror or error}") from error
+            raise _not_written(path, data, error) from error
     return written
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line at the end of ``path`` and flush it to disk, in time that does not grow with the file.
+
+    A kill in the middle leaves a part of the line, which the next one does not join: a reader passes it over. Hold a
+    lock: two at once would mix.
+
+    Raises:
+        DiskFull, CacheError: as :func:`write_bytes` does.
+    """
+    data = f"{line}\n".encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        faults.point(f"append:{path.name}")
+        with path.open("a+b", buffering=0) as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                data = b"\n" + data
+            _write_all(file.fileno(), memoryview(data)[: len(data) // 2])
+            faults.point(f"half:{path.name}")
+            _write_all(file.fileno(), memoryview(data)[len(data) // 2 :])
+            faults.point(f"sync:{path.name}")
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _not_written(path, data, error) from error
+
+
+def _not_written(path: Path, data: bytes, error: OSError) -> CacheError:
+    if error.errno in NO_SPACE:
+        return DiskFull(
+            f"no space left to write {path} ({len(data):,} bytes)",
+            "Free some space and run the same command again; what was complete is kept",
+        )
+    return CacheError(f"can't write {path}: {error.strerror or error}")
 
 
 @contextmanager

@@ -116,7 +116,12 @@ class Strings(Column[str]):
         return str(self._bytes[self._bounds[row] : self._bounds[row + 1]], "utf-8")
 
     def _block(self, start: int, end: int) -> list[str]:
-        return [value.decode() for value in self.encoded(start, end)]
+        bounds = self.offsets[start : end + 1]
+        raw = self.data[bounds[0] : bounds[-1]].tobytes()
+        if not raw.isascii():
+            return [value.decode() for value in self.encoded(start, end)]
+        text, ends = raw.decode("ascii"), (bounds - bounds[0]).tolist()  # much faster all at once
+        return [text[here:there] for here, there in zip(ends[:-1], ends[1:], strict=True)]
 
     @cached_property
     def places(self) -> Places:

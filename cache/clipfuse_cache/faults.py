@@ -22,7 +22,8 @@ note       adds a line with the point's name to that file
 The points of :func:`clipfuse_cache.atomic.write_bytes` for a file NAME, in their order: ``temporary:NAME`` before the
 temporary file is made, ``lock:NAME`` before it is locked, ``half:NAME`` with half of the bytes written, ``sync:NAME``
 before they are flushed to disk, ``rename:NAME`` and ``renamed:NAME`` before and after the file gets its name,
-``folder:NAME`` before its folder is flushed.
+``folder:NAME`` before its folder is flushed. Of :func:`clipfuse_cache.atomic.append_line`: ``append:NAME`` before the
+file is opened, then ``half:NAME`` and ``sync:NAME``.
 """
 
 from __future__ import annotations

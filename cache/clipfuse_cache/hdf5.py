@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -25,10 +25,18 @@ SEAL_BYTES = 32
 _CHUNK_ITEMS = 1 << 20  # where there is one dimension
 _ATTRIBUTE_BYTES = 64 * 1024
 _BLOCK = 1 << 20  # bytes that are hashed at once
+_UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)  # what h5py raises over damage
 
 
-def build(attributes: Mapping[str, str | int], datasets: Mapping[str, NDArray[Any]]) -> bytes:
-    """The bytes of an HDF5 file with these root attributes and datasets.
+class Sealed(NamedTuple):
+    """A file's bytes, the seal at their end included, and the SHA-256 (hex) of all of them."""
+
+    data: bytes
+    sha256: str
+
+
+def build(attributes: Mapping[str, str | int], datasets: Mapping[str, NDArray[Any]]) -> Sealed:
+    """An HDF5 file with these root attributes and datasets.
 
     Every dataset is chunked by 256 rows (of one dimension: by 2**20 items) and carries a fletcher32 checksum; empty
     ones are stored as they are. Strings are fixed-width. Equal input gives equal bytes.
@@ -45,10 +53,12 @@ def build(attributes: Mapping[str, str | int], datasets: Mapping[str, NDArray[An
             chunks = (min(most, values.shape[0]), *values.shape[1:])
             file.create_dataset(name, data=values, chunks=chunks, fletcher32=True, track_times=False)
     with memory.getbuffer() as image:
-        seal = hashlib.sha256(image).digest()
+        found = hashlib.sha256(image)
+    seal = found.digest()
+    found.update(seal)  # goes on from there: the file's own SHA-256 without reading it again
     memory.seek(0, io.SEEK_END)
     memory.write(seal)
-    return memory.getvalue()
+    return Sealed(memory.getvalue(), found.hexdigest())
 
 
 class Reader:
@@ -62,6 +72,10 @@ class Reader:
         name: for messages.
         sha256: SHA-256 (hex) of the file where it is known from elsewhere; else the one at its end is checked.
 
+    Attributes:
+        bytes: size of the file.
+        sha256: SHA-256 (hex) of the file.
+
     Raises:
         CacheCorrupt: another SHA-256, not HDF5, or a dataset or attribute that is missing, refused or fails its
             checksum.
@@ -70,8 +84,9 @@ class Reader:
     def __init__(self, source: bytes | BinaryIO, name: str, sha256: str | None = None) -> None:
         self.name = name
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        self._size = file.seek(0, io.SEEK_END)
-        if not _is_intact(file, self._size, sha256):
+        self.bytes = file.seek(0, io.SEEK_END)
+        self.sha256, sealed = _hashed(file, self.bytes)
+        if not (sealed if sha256 is None else self.sha256 == sha256):
             raise self.corrupt("not the file that was written (its SHA-256 differs)")
         try:
             self._file = h5py.File(file, "r")
@@ -92,11 +107,25 @@ class Reader:
                 raise self.corrupt(f"attribute {name!r} is neither a plain string nor an integer")
             value = self._file.attrs[name]
             return bytes(value).decode() if found.dtype.kind == "S" else int(value)
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        except _UNREADABLE as error:
             raise self.corrupt(f"attribute {name!r} can't be read ({error})") from error
 
-    def dataset(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """A dataset of this dtype and shape; None stands for any length."""
+    def dataset(
+        self, name: str, dtype: str, shape: tuple[int | None, ...], into: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """A dataset of this dtype and shape; None stands for any length. It is read ``into`` an array of just that
+        dtype and shape, contiguous, or into a new one."""
+        found = self.check(name, dtype, shape)
+        values = np.empty(found.shape, found.dtype) if into is None else into
+        try:
+            if values.size:
+                found.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        except _UNREADABLE as error:
+            raise self.corrupt(f"dataset {name!r} can't be read ({error})") from error
+        return values
+
+    def check(self, name: str, dtype: str, shape: tuple[int | None, ...]) -> h5py.h5d.DatasetID:
+        """Make sure that a dataset is plain and of this dtype and shape, without reading it."""
         try:
             # h5py's lower half: a shard has seven datasets, and its upper half takes longer than to read them
             root, key = self._file.id, name.encode()
@@ -112,15 +141,12 @@ class Reader:
             if not (fits and found.dtype == np.dtype(dtype)):
                 raise self.corrupt(f"{name!r} is {found.dtype} {found.shape}, expected {dtype} {shape}")
             size = math.prod(found.shape) * found.dtype.itemsize
-            if size > self._size:
-                raise self.corrupt(f"{name!r} declares {size:,} bytes, the file has {self._size:,}")
-            if not _plain_chunks(settings, found.dtype.itemsize, self._size):
+            if size > self.bytes:
+                raise self.corrupt(f"{name!r} declares {size:,} bytes, the file has {self.bytes:,}")
+            if not _plain_chunks(settings, found.dtype.itemsize, self.bytes):
                 raise self.corrupt(f"{name!r} is compressed, or its chunks are larger than the file")
-            values = np.empty(found.shape, found.dtype)
-            if size:
-                found.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-            return values
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+            return found
+        except _UNREADABLE as error:
             raise self.corrupt(f"dataset {name!r} can't be read ({error})") from error
 
     def corrupt(self, problem: str) -> CacheCorrupt:
@@ -136,14 +162,21 @@ def _plain_chunks(settings: h5py.h5p.PropDCID, item: int, size: int) -> bool:
     return filters <= {h5py.h5z.FILTER_FLETCHER32} and math.prod(chunk) * item <= size
 
 
-def _is_intact(file: BinaryIO, size: int, sha256: str | None) -> bool:
-    """Whether the file has this SHA-256 (hex), or the one that stands at its end."""
-    found, left = hashlib.sha256(), size if sha256 is not None else max(0, size - SEAL_BYTES)
-    file.seek(0)
-    while block := file.read(min(left, _BLOCK)):
-        found.update(block)
-        left -= len(block)
-    return found.hexdigest() == sha256 if sha256 is not None else found.digest() == file.read(SEAL_BYTES)
+def _hashed(file: BinaryIO, size: int) -> tuple[str, bool]:
+    """SHA-256 (hex) of the file, and whether the one at its end is that of what stands before it: both in one pass."""
+    found, left = hashlib.sha256(), max(0, size - SEAL_BYTES)
+    if isinstance(file, io.BytesIO):
+        with file.getbuffer() as image:
+            found.update(image[:left])  # at once: beside it another thread can work
+        file.seek(left)
+    else:
+        file.seek(0)
+        while block := file.read(min(left, _BLOCK)):
+            found.update(block)
+            left -= len(block)
+    before, seal = found.digest(), file.read()
+    found.update(seal)
+    return found.hexdigest(), before == seal
 
 
 def pack_strings(values: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:

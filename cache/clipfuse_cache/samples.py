@@ -139,7 +139,7 @@ def write_samples(path: Path, samples: Samples) -> None:
             **numbers,
         },
     )
-    write_bytes(path, data)
+    write_bytes(path, data.data)
 
 
 def read_samples(path: Path) -> Samples:

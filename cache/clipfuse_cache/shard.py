@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse_cache import hdf5
-from clipfuse_cache.errors import CacheError
+from clipfuse_cache.errors import CacheCorrupt, CacheError
 from clipfuse_cache.fingerprint import DIGEST_BYTES
 
 FORMAT = "clipfuse-shard"
@@ -59,8 +60,8 @@ class Shard:
             raise ValueError("the rows of a note must be ascending, and there must be some")
 
 
-def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> bytes:
-    """The bytes of a shard's file; equal shards give equal bytes.
+def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> hdf5.Sealed:
+    """A shard's file; equal shards give equal bytes.
 
     Raises:
         CacheError: a row is not finite.
@@ -85,8 +86,63 @@ def encode_shard(shard: Shard, *, fingerprint: str, index: int) -> bytes:
     )
 
 
-def decode_shard(
-    data: bytes,
+class ShardReader:
+    """An open shard, of which the values are still to be read. Made by :func:`open_shard`.
+
+    Attributes:
+        file: what it is read from; its SHA-256 has been checked.
+        shape: (rows, tokens, dim) of the values.
+        dtype: of the values.
+        ids, digests, valid, failures, notes: see :class:`Shard`.
+
+    Raises:
+        CacheCorrupt: a part is not what a shard has there.
+    """
+
+    def __init__(self, file: hdf5.Reader, tokens: int, dim: int, dtype: str) -> None:
+        ids = file.dataset("ids", "uint8", (None,))
+        self.digests = file.dataset("digests", "uint8", (None, DIGEST_BYTES))
+        rows = len(self.digests)
+        offsets = file.dataset("id_offsets", "uint64", (rows + 1,))
+        self.file = file
+        self.shape = (rows, tokens, dim)
+        self.dtype = dtype
+        file.check("values", dtype, self.shape)
+        self.valid = file.dataset("valid", "uint8", (rows,)).astype(np.bool_)
+        failures, notes = (file.dataset(part, "uint8", (None,)) for part in ("failures", "notes"))
+        try:
+            self.ids = tuple(hdf5.unpack_strings(ids, offsets))
+            if len(set(self.ids)) != rows:
+                raise ValueError("an id stands there twice")
+            self.failures = {_row(row): _word(reason) for row, reason in json.loads(failures.tobytes())}
+            self.notes = {_word(word): tuple(map(_row, where)) for word, where in json.loads(notes.tobytes())}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._undecodable(error) from error
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.__exit__(*error)
+
+    def values(self, into: NDArray[Any] | None = None) -> NDArray[Any]:
+        """(rows, tokens, dim), read ``into`` an array of that shape and the shard's dtype, contiguous, or a new one."""
+        return self.file.dataset("values", self.dtype, self.shape, into)
+
+    def whole(self) -> Shard:
+        """All that it holds."""
+        values = self.values()
+        try:
+            return Shard(self.ids, self.digests, values, self.valid, self.failures, self.notes)
+        except ValueError as error:
+            raise self._undecodable(error) from error
+
+    def _undecodable(self, error: Exception) -> CacheCorrupt:
+        return self.file.corrupt(f"ids, failures or notes can't be decoded ({error})")
+
+
+def open_shard(
+    source: bytes | BinaryIO,
     name: str,
     *,
     fingerprint: str,
@@ -95,33 +151,22 @@ def decode_shard(
     dim: int,
     dtype: str,
     sha256: str | None = None,
-) -> Shard:
-    """A shard from its file's bytes, checked against what its table expects. ``name`` is for messages,
-    ``sha256`` what the bytes must hash to where that is known (see :class:`hdf5.Reader`).
+) -> ShardReader:
+    """A shard from its file, checked against what its table expects. ``name`` is for messages, ``sha256`` what the
+    file must hash to where that is known (see :class:`hdf5.Reader`).
 
     Raises:
         CacheCorrupt: not a shard of this table and index, or damaged.
     """
-    with hdf5.Reader(data, name, sha256) as reader:
-        found = [reader.attribute(key) for key in ("format", "version", "fingerprint", "index")]
+    with ExitStack() as opened:
+        file = opened.enter_context(hdf5.Reader(source, name, sha256))
+        found = [file.attribute(key) for key in ("format", "version", "fingerprint", "index")]
         expected = [FORMAT, VERSION, fingerprint, index]
         if found != expected:
-            raise reader.corrupt(f"header is {found}, expected {expected}")
-        ids = reader.dataset("ids", "uint8", (None,))
-        digests = reader.dataset("digests", "uint8", (None, DIGEST_BYTES))
-        rows = len(digests)
-        id_offsets = reader.dataset("id_offsets", "uint64", (rows + 1,))
-        values = reader.dataset("values", dtype, (rows, tokens, dim))
-        valid = reader.dataset("valid", "uint8", (rows,))
-        failures = reader.dataset("failures", "uint8", (None,))
-        notes = reader.dataset("notes", "uint8", (None,))
-    try:
-        names = tuple(hdf5.unpack_strings(ids, id_offsets))
-        reasons = {_row(row): _word(reason) for row, reason in json.loads(failures.tobytes())}
-        noted = {_word(word): tuple(map(_row, rows)) for word, rows in json.loads(notes.tobytes())}
-        return Shard(names, digests, values, valid.astype(np.bool_), reasons, noted)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise reader.corrupt(f"ids, failures or notes can't be decoded ({error})") from error
+            raise file.corrupt(f"header is {found}, expected {expected}")
+        shard = ShardReader(file, tokens, dim, dtype)
+        opened.pop_all()  # whoever asked for it closes it
+        return shard
 
 
 def _row(value: Any) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +25,7 @@ from clipfuse_cache.manifest import (
     read_plan,
     shard_file,
 )
-from clipfuse_cache.shard import Shard, decode_shard
+from clipfuse_cache.shard import Shard, ShardReader, open_shard
 from clipfuse_cache.times import ShardTime, read_times
 
 T = TypeVar("T")
@@ -96,7 +100,7 @@ class FeatureTable:
         Raises:
             CacheCorrupt: a shard is missing, changed or damaged.
         """
-        return (self._read(entry) for entry in self.manifest.shards)
+        return (shard.whole() for shard in self._each(self.manifest.shards))
 
     def take(self, ids: Sequence[str]) -> Features:
         """The features of ``ids``, in their order.
@@ -109,18 +113,20 @@ class FeatureTable:
         values = np.zeros((len(ids), about.tokens, about.dim), dtype=about.dtype)
         valid = np.zeros(len(ids), dtype=np.bool_)
         place_of: dict[str, int] = {}
-        first = np.array([place_of.setdefault(name, place) for place, name in enumerate(ids)], dtype=np.int64)
+        first = np.fromiter(map(place_of.setdefault, ids, range(len(ids))), np.int64, len(ids))
         # backwards, because a row that was encoded again stands in a later shard
-        for entry in reversed(self.manifest.shards):
+        for shard in self._each(reversed(self.manifest.shards)):
+            places = np.fromiter(map(place_of.pop, shard.ids, repeat(-1)), np.int64, len(shard.ids))
+            rows = np.flatnonzero(places >= 0)
+            if len(rows):
+                valid[places[rows]] = shard.valid[rows]
+                start, end = places[0], places[0] + len(places)
+                if len(rows) == len(places) and np.array_equal(places, np.arange(start, end)):
+                    shard.values(into=values[start:end])
+                else:
+                    values[places[rows]] = shard.values()[rows]
             if not place_of:
                 break
-            shard = self._read(entry)
-            places = np.array([place_of.pop(name, -1) for name in shard.ids], dtype=np.int64)
-            rows = np.flatnonzero(places >= 0)
-            if len(rows) == len(places):
-                values[places], valid[places] = shard.values, shard.valid
-            elif len(rows):
-                values[places[rows]], valid[places[rows]] = shard.values[rows], shard.valid[rows]
         if place_of:
             raise self.rows_missing(list(place_of), len(ids))
         again = np.flatnonzero(first != np.arange(len(ids)))  # asked for more than once
@@ -138,11 +144,10 @@ class FeatureTable:
         shards = np.full(len(ids), -1, dtype=np.int32)
         rows = np.zeros(len(ids), dtype=np.int32)
         valid = np.zeros(len(ids), dtype=np.bool_)
-        for number, shard in enumerate(self.shards()):  # forwards: a row that was encoded again is found last
-            for row, name in enumerate(shard.ids):
-                place = place_of.get(name)
-                if place is not None:
-                    shards[place], rows[place], valid[place] = number, row, shard.valid[row]
+        for number, shard in enumerate(self._each(self.manifest.shards)):  # a row that was encoded again is found last
+            places = np.fromiter(map(place_of.get, shard.ids, repeat(-1)), np.int64, len(shard.ids))
+            here = np.flatnonzero(places >= 0)
+            shards[places[here]], rows[places[here]], valid[places[here]] = number, here, shard.valid[here]
         missing = [ids[place] for place in np.flatnonzero(shards < 0).tolist()]
         if missing:
             raise self.rows_missing(missing, len(ids))
@@ -156,10 +161,11 @@ class FeatureTable:
         """
         about = self.description
         values = np.zeros((len(places), about.tokens, about.dim), dtype=about.dtype)
-        for number in np.unique(places.shards):
-            shard = self._read(self.manifest.shards[number])
+        memory = io.BytesIO()
+        for number in np.unique(places.shards):  # none is read ahead: who asks so has little memory
             taken = places.shards == number
-            values[taken] = shard.values[places.rows[taken]]
+            with self._open(self.manifest.shards[number], memory) as shard:
+                values[taken] = shard.values()[places.rows[taken]]
         return Features(values, places.valid)
 
     def rows_missing(self, missing: Sequence[str], asked: int) -> RowsMissing:
@@ -174,7 +180,7 @@ class FeatureTable:
         """id -> digest of the input that its features were made from. Reads every shard."""
         return {
             name: digest.tobytes()
-            for shard in self.shards()
+            for shard in self._each(self.manifest.shards)
             for name, digest in zip(shard.ids, shard.digests, strict=True)
         }
 
@@ -196,7 +202,7 @@ class FeatureTable:
         found: dict[str, T] = {}
         for entry in self.manifest.shards:
             if count(entry) or found:  # a later shard can take back what an earlier one said
-                shard = self._read(entry)
+                _, shard = read_shard(self.folder, self.description, entry.index, entry.sha256)
                 said = of(shard)
                 for row, name in enumerate(shard.ids):
                     found.pop(name, None)
@@ -204,8 +210,25 @@ class FeatureTable:
                         found[name] = said[row]
         return found
 
-    def _read(self, entry: ShardEntry) -> Shard:
-        return read_shard(self.folder, self.description, entry.index, entry.sha256)[1]
+    def _each(self, entries: Iterable[ShardEntry]) -> Iterator[ShardReader]:
+        """These shards, each checked against its SHA-256 before HDF5 sees it, and open until the next is asked for.
+        The file of the next one is read and hashed meanwhile."""
+        memory = cycle([io.BytesIO(), io.BytesIO()])  # fresh memory for each would take longer than hashing it
+        coming: Future[ShardReader] | None = None
+        with ThreadPoolExecutor(1) as ahead:
+            try:
+                for entry in (*entries, None):
+                    ready, coming = coming, None if entry is None else ahead.submit(self._open, entry, next(memory))
+                    if ready is not None:
+                        with ready.result() as shard:
+                            yield shard
+            finally:  # what was opened for somebody who wants no more
+                if coming is not None:
+                    with suppress(CacheError), coming.result():
+                        pass
+
+    def _open(self, entry: ShardEntry, memory: io.BytesIO) -> ShardReader:
+        return _opened(self.folder, self.description, entry.index, entry.sha256, memory)
 
 
 def _words_by_row(shard: Shard) -> dict[int, tuple[str, ...]]:
@@ -216,22 +239,30 @@ def _words_by_row(shard: Shard) -> dict[int, tuple[str, ...]]:
     return words
 
 
-def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | None) -> tuple[bytes, Shard]:
-    """The file of shard ``index`` and what it holds. ``sha256``: what the file must hash to, where that is known.
+def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | None) -> tuple[ShardEntry, Shard]:
+    """What a manifest says of shard ``index``, and what it holds. ``sha256``: what its file must hash to, where that is
+    known.
 
     Raises:
         CacheCorrupt: it is missing, changed, damaged or not a shard of this table and index.
         CacheError: it can't be read.
     """
+    with _opened(folder, about, index, sha256, io.BytesIO()) as reader:
+        shard = reader.whole()
+        return shard_entry(index, reader.file.bytes, reader.file.sha256, shard), shard
+
+
+def _opened(folder: Path, about: TableDescription, index: int, sha256: str | None, memory: io.BytesIO) -> ShardReader:
+    """Shard ``index``, its file in ``memory`` in place of what was there."""
     path = folder / shard_file(index)
     try:
-        data = path.read_bytes()
+        _read_file(path, memory)
     except FileNotFoundError as error:
         raise CacheCorrupt(f"{path} is missing", "Run clipfuse extract to make it again") from error
     except OSError as error:
         raise CacheError(f"can't read {path}: {error.strerror or error}") from error
-    shard = decode_shard(
-        data,
+    return open_shard(
+        memory,
         str(path),
         fingerprint=about.fingerprint,
         index=index,
@@ -240,15 +271,25 @@ def read_shard(folder: Path, about: TableDescription, index: int, sha256: str | 
         dtype=about.dtype,
         sha256=sha256,
     )
-    return data, shard
 
 
-def shard_entry(index: int, data: bytes, shard: Shard) -> ShardEntry:
-    """What a manifest says of shard ``index``, whose file is ``data``."""
+def _read_file(path: Path, memory: io.BytesIO) -> None:
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        memory.write(bytes(max(0, size - memory.seek(0, io.SEEK_END))))
+        with memory.getbuffer() as all_of_it:
+            start = 0
+            while count := file.readinto(all_of_it[start:size]):
+                start += count
+        memory.truncate(start)
+
+
+def shard_entry(index: int, size: int, sha256: str, shard: Shard) -> ShardEntry:
+    """What a manifest says of shard ``index``, whose file has ``size`` bytes and this SHA-256."""
     return ShardEntry(
         index=index,
-        bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=size,
+        sha256=sha256,
         rows=len(shard.ids),
         valid=int(shard.valid.sum()),
         failed=len(shard.failures),

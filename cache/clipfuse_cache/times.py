@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipfuse_cache.atomic import write_json
+from clipfuse_cache.atomic import append_line
 from clipfuse_cache.errors import CacheError
 from clipfuse_cache.manifest import read_json
 
-TIMES = "times.json"
-_FORMAT = ("clipfuse-times", 1)
+TIMES = "times.jsonl"
+OLD_TIMES = "times.json"
+_OLD_FORMAT = ("clipfuse-times", 1)
+_DAMAGED = (CacheError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -32,31 +36,38 @@ def note_time(folder: Path, index: int, time: ShardTime) -> None:
     Raises:
         DiskFull, CacheError: it could not be written.
     """
-    times = {**read_times(folder), index: time}
-    machines: list[Mapping[str, Any]] = []
-    for one in times.values():
-        if one.machine not in machines:
-            machines.append(one.machine)
-    shards = [
-        {"index": number, "rows": one.rows, "seconds": one.seconds, "machine": machines.index(one.machine)}
-        for number, one in sorted(times.items())
-    ]
-    kind, version = _FORMAT
-    write_json(folder / TIMES, {"format": kind, "version": version, "machines": machines, "shards": shards})
+    value = {"index": index, "rows": time.rows, "seconds": time.seconds, "machine": dict(time.machine)}
+    append_line(folder / TIMES, json.dumps(value, ensure_ascii=False))
 
 
 def read_times(folder: Path) -> dict[int, ShardTime]:
-    """Shard -> what it took. Empty where nothing is known: an older table, or a file that is damaged, for a time is
-    never worth an error."""
+    """Shard -> what it took, the last line that is about it. What is damaged is left out, for a time is never worth an
+    error."""
+    found = _read_old(folder)
     try:
-        value = read_json(folder / TIMES)
-        if value is None or (value["format"], value["version"]) != _FORMAT:
-            return {}
-        machines = [dict(machine) for machine in value["machines"]]
-        found = {
-            int(one["index"]): ShardTime(int(one["rows"]), float(one["seconds"]), machines[one["machine"]])
-            for one in value["shards"]
-        }
-    except (CacheError, KeyError, IndexError, TypeError, ValueError, OverflowError):
-        return {}
-    return {index: one for index, one in found.items() if math.isfinite(one.seconds) and one.seconds >= 0}
+        lines = (folder / TIMES).read_bytes().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        with suppress(*_DAMAGED):
+            value = json.loads(line)
+            found[int(value["index"])] = _time(value, value["machine"])
+    return found
+
+
+def _time(value: Any, machine: Any) -> ShardTime:
+    seconds = float(value["seconds"])
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{seconds} seconds")
+    return ShardTime(int(value["rows"]), seconds, dict(machine))
+
+
+def _read_old(folder: Path) -> dict[int, ShardTime]:
+    """Of the file in which all of them stood, written again for each shard."""
+    found: dict[int, ShardTime] = {}
+    with suppress(*_DAMAGED):
+        value = read_json(folder / OLD_TIMES)
+        if value is not None and (value["format"], value["version"]) == _OLD_FORMAT:
+            machines = value["machines"]
+            found = {int(one["index"]): _time(one, machines[one["machine"]]) for one in value["shards"]}
+    return found

@@ -13,8 +13,8 @@ from clipfuse_cache.errors import CacheError, CacheMissing
 from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.manifest import Manifest, Plan, ShardEntry, read_manifest, read_plan, shard_file
 from clipfuse_cache.samples import Samples
-from clipfuse_cache.table import file_size, read_shard, shard_entry
-from clipfuse_cache.times import TIMES
+from clipfuse_cache.table import file_size, read_shard
+from clipfuse_cache.times import OLD_TIMES, TIMES
 
 Kind = Literal["damaged", "missing", "extra"]
 _SHARD = re.compile(r"shard-[0-9]{6,}\.h5")
@@ -134,14 +134,14 @@ def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, 
             continue
         about = (manifest or plan).table  # type: ignore[union-attr]
         try:
-            data, shard = read_shard(folder, about, index, None if expected is None else expected.sha256)
+            entry, shard = read_shard(folder, about, index, None if expected is None else expected.sha256)
         except CacheError as error:
             complete = False
             yield path, "damaged", error.problem
             continue
         yield path, None, ""
         rows.update(zip(shard.ids, map(bytes, shard.digests), strict=True))
-        if expected not in (None, shard_entry(index, data, shard)):
+        if expected not in (None, entry):
             where = folder / ("manifest.json" if manifest and expected in manifest.shards else "plan.json")
             yield where, "damaged", f"what it says of {path.name} is not what that holds"
     if complete and manifest is not None and samples is not None:
@@ -152,7 +152,7 @@ def _check_table(folder: Path, samples: Samples | None) -> Iterator[tuple[Path, 
             what = f"it says {manifest.rows:,} rows, and {len(lacking):,} of the {len(samples):,} samples are not there"
             yield folder / "manifest.json", "damaged", what
     if not damaged:
-        names = {"manifest.json", "plan.json", TIMES, *map(shard_file, entries)}
+        names = {"manifest.json", "plan.json", TIMES, OLD_TIMES, *map(shard_file, entries)}
         for path in sorted(folder.iterdir()):
             # what a writer leaves when it is killed goes with the next one
             if path.name not in names and not _TEMPORARY.fullmatch(path.name):

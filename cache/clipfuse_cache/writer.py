@@ -231,7 +231,7 @@ class TableWriter:
                 f"values are {shard.values.dtype} {shard.values.shape[1:]}, "
                 f"the table is {about.dtype} {(about.tokens, about.dim)}"
             )
-        data = encode_shard(shard, fingerprint=about.fingerprint, index=index)
+        data, sha256 = encode_shard(shard, fingerprint=about.fingerprint, index=index)
         if time is not None:
             with locked(self.folder):
                 if self._committed() is None:
@@ -239,7 +239,7 @@ class TableWriter:
         with locked(self.folder, shared=True):
             if self._committed() is None:
                 write_bytes(self.folder / shard_file(index), data)
-                self._entries[index] = shard_entry(index, data, shard)
+                self._entries[index] = shard_entry(index, len(data), sha256, shard)
 
     def commit(self) -> FeatureTable:
         """Write the manifest, last. Every planned shard must be on disk.
@@ -304,10 +304,9 @@ class TableWriter:
     def _read(self, index: int, sha256: str | None) -> tuple[ShardEntry, Shard] | None:
         """A shard on disk, or None where it is missing, damaged, foreign or has another SHA-256."""
         try:
-            data, shard = read_shard(self.folder, self.plan.table, index, sha256)
+            return read_shard(self.folder, self.plan.table, index, sha256)
         except CacheCorrupt:
             return None
-        return shard_entry(index, data, shard), shard
 
 
 def _check_settings(folder: Path, ours: TableDescription, theirs: TableDescription) -> None:

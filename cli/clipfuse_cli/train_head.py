@@ -157,6 +157,7 @@ def train_head(
     from clipfuse.cross_validate import cross_validate as run_cross_validation
     from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
+    from clipfuse.remembered_rows import RememberedRows
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
@@ -241,13 +242,21 @@ def train_head(
     config, trainings = configs[0], [one.train for one in configs]
     made = open_stage_two(config, data)
     deals = [[made.split()]] if cross_validate is None else made.folds(cross_validate, seeds)
+    load = RememberedRows().load  # what is tried, and every baseline, reads the same rows
     for training in trainings:
-        say_what_is_special(training, made.cache, made.samples, deals[0][0], made.device)
+        say_what_is_special(training, made.cache, made.samples, deals[0][0], made.device, load)
 
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:
             return run_cross_validation(
-                made.cache, made.samples, deals, training, runs=config.runs, device=made.device, progress=progress
+                made.cache,
+                made.samples,
+                deals,
+                training,
+                runs=config.runs,
+                device=made.device,
+                progress=progress,
+                load=load,
             )
         return run_train_head(
             made.cache,
@@ -260,6 +269,7 @@ def train_head(
             unlabelled=None if unlabelled is None else FeatureCache(cache_of(unlabelled)),
             seeds=seeds,
             progress=progress,
+            load=load,
         )
 
     found = []

@@ -8,13 +8,16 @@ from clipfuse_cli.console import note
 
 if TYPE_CHECKING:
     from clipfuse.data.split import Split
+    from clipfuse.remembered_rows import LoadRows
     from clipfuse.train_config import TrainConfig
     from clipfuse_cache import FeatureCache, Samples
 
 
-def say_what_is_special(config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str) -> None:
+def say_what_is_special(
+    config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str, load: LoadRows
+) -> None:
     """What an estimator does to features that it can't read as they are, and how long it will take where that is
-    long."""
+    long, from the rows that ``load`` reads."""
     from clipfuse.baselines import BASELINES
     from clipfuse.models import heads_of
     from clipfuse.slow_fits import find_slow_fit
@@ -23,7 +26,7 @@ def say_what_is_special(config: TrainConfig, cache: FeatureCache, samples: Sampl
     for fusion, head in heads_of(config).items():
         if head.kind in BASELINES and BASELINES.get(head.kind).unit and fusion not in words:
             note(f"{head.kind} reads nothing below zero: features are scaled to 0 to 1, by the training rows")
-    slow = find_slow_fit(cache, samples, split, config, device=device)
+    slow = find_slow_fit(cache, samples, split, config, device=device, load=load)
     if slow is not None:
         note(
             f"{slow.head} on {slow.rows:,} rows will take about {_duration(slow.seconds)}; {slow.faster} is much faster"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from clipfuse_cache import CacheCorrupt, CacheError, Shard, hdf5
-from clipfuse_cache.shard import decode_shard, encode_shard
+from clipfuse_cache.shard import encode_shard, open_shard
 
 PRINT = "0f" * 32
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -32,13 +32,14 @@ def shards(draw):
 
 
 def encode(shard, fingerprint=PRINT, index=3):
-    return encode_shard(shard, fingerprint=fingerprint, index=index)
+    return encode_shard(shard, fingerprint=fingerprint, index=index).data
 
 
 def decode(data, shard, **changes):
     _, tokens, dim = shard.values.shape
     expected = {"tokens": tokens, "dim": dim, "dtype": str(shard.values.dtype), "fingerprint": PRINT, "index": 3}
-    return decode_shard(data, "shard.h5", **{**expected, **changes})
+    with open_shard(data, "shard.h5", **{**expected, **changes}) as reader:
+        return reader.whole()
 
 
 def same(one, other):
@@ -132,10 +133,10 @@ def test_failures_and_notes_that_make_no_sense_are_refused(shard, dataset, text)
         found = {name: reader.dataset(name, dtype, (None,)) for name, dtype in shapes.items()}
         found |= {"digests": shard.digests, "values": shard.values, dataset: np.frombuffer(text, np.uint8)}
         header = {name: reader.attribute(name) for name in ("format", "version", "fingerprint", "index")}
-    assert same(decode(hdf5.build(header, found | {dataset: np.frombuffer(b"[]", np.uint8)}), shard),
+    assert same(decode(hdf5.build(header, found | {dataset: np.frombuffer(b"[]", np.uint8)}).data, shard),
                 replace(shard, **{dataset: {}}))  # fmt: skip
     with pytest.raises(CacheCorrupt, match=r"shard\.h5: (ids, failures or notes|dataset)"):
-        decode(hdf5.build(header, found), shard)
+        decode(hdf5.build(header, found).data, shard)
 
 
 def test_every_dataset_is_checksummed_and_no_string_has_variable_length(shard):
@@ -150,9 +151,9 @@ def test_every_dataset_is_checksummed_and_no_string_has_variable_length(shard):
 
 
 def test_two_files_in_memory_at_once_are_two_files():
-    one, other = (hdf5.build({"n": n}, {"x": np.arange(4) * n}) for n in (1, 10))
+    one, other = (hdf5.build({"n": n}, {"x": np.arange(4) * n}).data for n in (1, 10))
     with hdf5.Reader(one, "one") as first, hdf5.Reader(other, "other") as second:
-        assert hdf5.build({"n": 1}, {"x": np.arange(4)}) == one  # while others are open
+        assert hdf5.build({"n": 1}, {"x": np.arange(4)}).data == one  # while others are open
         assert (first.attribute("n"), second.attribute("n")) == (1, 10)
         assert second.dataset("x", "int64", (None,)).tolist() == [0, 10, 20, 30]
         assert first.dataset("x", "int64", (None,)).tolist() == [0, 1, 2, 3]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clipfuse_cache import CacheCorrupt, CacheMissing, FeatureTable, RowsMissing
 from clipfuse_cache.fingerprint import rows_digest
 from clipfuse_cache.manifest import read_manifest, write_manifest
+from clipfuse_cache.shard import ShardReader
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +187,42 @@ def test_a_manifest_that_names_another_sha256_is_believed_before_the_shard(toy, 
     write_manifest(tmp_path, replace(manifest, shards=shards))
     with pytest.raises(CacheCorrupt, match="SHA-256"):
         FeatureTable.open(tmp_path).take(["row-1"])
+
+
+def test_rows_in_the_tables_order_are_read_where_they_belong(toy, tmp_path, monkeypatch):
+    texts, into = toy.inputs(22), []
+    toy.extract(tmp_path, texts, shard_rows=5)  # the last shard is smaller
+    read = ShardReader.values
+    monkeypatch.setattr(ShardReader, "values", lambda self, **given: into.append(given) or read(self, **given))
+    table, names = FeatureTable.open(tmp_path), list(texts)
+    for wanted, in_place in ((names, 5), (names[::-1], 0), (names[3:17], 2), (names[5:10] + names[:5], 2)):
+        into.clear()
+        found = table.take(wanted)
+        for place, name in enumerate(wanted):
+            assert np.array_equal(found.values[place], toy.features_of(texts[name], table.description)[0])
+        assert sum("into" in one for one in into) == in_place
+
+
+def test_a_damaged_shard_is_named_wherever_it_stands(toy, tmp_path):
+    texts = toy.inputs(20)
+    toy.extract(tmp_path, texts, shard_rows=4)
+    table = FeatureTable.open(tmp_path)
+    for index in range(5):
+        path = tmp_path / f"shard-{index:06d}.h5"
+        whole = path.read_bytes()
+        for spoilt in (whole[:-1], whole + b"x", whole[:2000] + b"damage" + whole[2006:], b""):
+            path.write_bytes(spoilt)
+            for read in (table.take, table.locate, lambda _: list(table.shards())):
+                with pytest.raises(CacheCorrupt, match=f"shard-{index:06d}.h5: not the file"):
+                    read(list(texts))
+        path.write_bytes(whole)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_reading_a_few_rows_stops_at_their_shard(toy, tmp_path):
+    texts = toy.inputs(20)
+    toy.extract(tmp_path, texts, shard_rows=4)
+    (tmp_path / "shard-000000.h5").write_bytes(b"not looked at")
+    (tmp_path / "shard-000003.h5").write_bytes(b"read ahead, and not wanted")
+    found = FeatureTable.open(tmp_path).take(["row-18"])
+    assert found.valid.tolist() == [True]

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from clipfuse_cache import CacheCorrupt, FeatureTable, FingerprintMismatch, Shard
+from clipfuse_cache import CacheCorrupt, FeatureTable, FingerprintMismatch, Shard, hdf5
 from clipfuse_cache.manifest import read_manifest, read_plan, write_plan
 
 
@@ -316,3 +318,27 @@ def test_a_plan_that_does_not_fit_the_rows_is_not_followed(toy, tmp_path, field)
     write_plan(tmp_path, replace(plan, **{field: {"rows": 12, "rows_digest": "ab", "first_shard": 10**12}[field]}))
     toy.extract(tmp_path, texts)
     toy.check(tmp_path, texts)
+
+
+def test_a_shard_is_hashed_once_when_it_is_written_and_once_when_it_is_committed(toy, tmp_path, monkeypatch):
+    hashed = []
+
+    class Counted:
+        def __init__(self, data=b""):
+            self.inner = hashlib.sha256()
+            self.update(data)
+
+        def update(self, data):
+            hashed.append(len(data))
+            self.inner.update(data)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+    monkeypatch.setattr(hdf5, "hashlib", SimpleNamespace(sha256=Counted))
+    toy.extract(tmp_path, toy.inputs(12), shard_rows=4)
+    size = sum(path.stat().st_size for path in tmp_path.glob("shard-*.h5"))
+    assert sum(hashed) == 2 * size
+    assert [entry.sha256 for entry in read_manifest(tmp_path).shards] == [
+        hashlib.sha256((tmp_path / f"shard-{index:06d}.h5").read_bytes()).hexdigest() for index in range(3)
+    ]

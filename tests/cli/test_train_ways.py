@@ -99,15 +99,21 @@ def test_what_choosing_was_worth_is_said(cli, tmp_path, build_toy, _quick_interv
     assert f"calibration platt: calibration error {before['error']:.3f} →" in chosen.stdout
 
 
-def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, _quick_intervals):
+def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, monkeypatch, _quick_intervals):
+    from clipfuse import slow_fits
     from clipfuse.baselines import BASELINES
+    from clipfuse_cache import FeatureTable
 
+    monkeypatch.setattr(slow_fits, "SAMPLE_ROWS", 20)  # few enough for slow ones to be tried
+    taken, take = [], FeatureTable.take
+    monkeypatch.setattr(FeatureTable, "take", lambda table, ids: taken.append(table) or take(table, ids))
     build_toy(tmp_path / "features" / "toy", rows=80)
     result = cli("train-head", "--head", "all-baselines", "--fusion", "text", "--cache", "features/toy")
     assert result.exit_code == 0, result.stderr
     kinds = {open_run(path).metrics["kind"] for path in list_runs(tmp_path / "runs")}
     assert kinds == {f"{name}-text" for name in BASELINES}
     assert all(kind in result.stdout for kind in kinds)
+    assert len(taken) == 1  # of all of them together
     assert result.stderr.count("scaled to 0 to 1") == 2  # the two kinds of naive Bayes
     words = cli("train-head", "--head", "multinomial-nb", "--features", "tfidf", "--cache", "features/toy")
     assert words.exit_code == 0 and "scaled" not in words.stderr and "multinomial-nb-tfidf" in words.stderr

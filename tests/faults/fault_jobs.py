@@ -32,7 +32,8 @@ from clipfuse_cache import CacheCorrupt, FeatureCache, FeatureTable, hdf5
 from clipfuse_cache.hdf5 import SEAL_BYTES
 from clipfuse_cache.manifest import read_manifest, read_plan
 from clipfuse_cache.samples import read_samples, write_samples
-from clipfuse_cache.shard import decode_shard, encode_shard
+from clipfuse_cache.shard import encode_shard, open_shard
+from clipfuse_cache.times import TIMES
 
 ROWS = 20
 
@@ -84,7 +85,7 @@ def digest(root):
     """SHA-256 over the names and contents of everything below ``root``, but for how long it took."""
     total = hashlib.sha256()
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name != "times.json":
+        if path.is_file() and path.name != TIMES:
             total.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
@@ -158,9 +159,8 @@ def damage_sealed_file(folder, file, seeds, progress):
     folder, texts = Path(folder), toy.inputs(8)
     about, path = toy.description(), folder / "samples.h5"
     write_samples(path, toy.samples(texts))
-    data = (
-        path.read_bytes() if file == "samples" else encode_shard(toy.make_shard(texts, about), fingerprint="", index=0)
-    )
+    shard = encode_shard(toy.make_shard(texts, about), fingerprint="", index=0)
+    data = path.read_bytes() if file == "samples" else shard.data
     for seed in range(*seeds):
         Path(progress).write_text(str(seed))
         spoilt = sealed(damaged(data[:-SEAL_BYTES], seed))
@@ -169,7 +169,8 @@ def damage_sealed_file(folder, file, seeds, progress):
                 path.write_bytes(spoilt)
                 read_samples(path)
             else:
-                decode_shard(spoilt, "shard", fingerprint="", index=0, tokens=1, dim=8, dtype="float16")
+                with open_shard(spoilt, "shard", fingerprint="", index=0, tokens=1, dim=8, dtype="float16") as reader:
+                    reader.whole()
 
 
 def find_encoders(names):

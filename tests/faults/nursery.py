@@ -19,6 +19,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipfuse_cache.times import TIMES
+
 HANG_SECONDS = 240
 """Nothing here takes a hundredth of it: who has not ended by then hangs, on the busiest machine, too."""
 
@@ -124,7 +126,7 @@ class Nursery:
 
 def contents(folder):
     """Everything below ``folder``: path -> bytes; but not how long it took, which is another figure each time."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "times.json"]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != TIMES]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 

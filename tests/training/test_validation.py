@@ -19,6 +19,19 @@ def test_prediction_in_blocks_is_prediction(tools, head, monkeypatch):
     assert tools.same(state, net.state_dict()) and not net.training
 
 
+def test_few_rows_are_given_to_the_model_as_they_are(tools, monkeypatch):
+    """What is done around a small head for one row takes longer than the head."""
+    net, rows = tools.model(), tools.rows(50)
+    one, told, seen = rows.streams.rows(slice(0, 1)), [], []
+    net.eval()
+    monkeypatch.setattr(net, "eval", lambda: told.append(net))
+    net.register_forward_pre_hook(lambda _, given: seen.append(given))
+    logits = predict_logits(net, one)
+    ((values, present),) = seen
+    assert values is one.values and present is one.present and not told
+    torch.testing.assert_close(logits, predict_logits(net, rows.streams)[:1])
+
+
 def test_some_rows_or_none(tools):
     net, rows = tools.model(), tools.rows(50)
     whole = predict_logits(net, rows.streams)
