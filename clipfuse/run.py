@@ -11,6 +11,7 @@
         thresholds.json      one threshold a label
         predictions.h5       probabilities of every row of the split, with its role
         seen.json            ids of rows outside the split that the model was trained on, where there are such
+        README.md            the model card
         metrics.json         scores, and the SHA-256 of every file that is read again; written last: its presence
                              means that the run is complete
         timing.json          what clipfuse bench --rerun measured later, where it did (see measured.py)
@@ -212,6 +213,8 @@ def write_run(
     Raises:
         DiskFull, CacheError: a file could not be written; the run then counts as incomplete.
     """
+    from clipfuse import model_card  # which reads runs
+
     about = {
         "format": "clipfuse-model",
         "version": VERSION,
@@ -233,9 +236,9 @@ def write_run(
     for name, data in files.items():
         write_bytes(path / name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    write_bytes(
-        path / "metrics.json", _json({"format": "clipfuse-run", "version": VERSION, **metrics, "files": digests})
-    )
+    complete = {"format": "clipfuse-run", "version": VERSION, **metrics, "files": digests}
+    write_bytes(path / model_card.NAME, model_card.model_card(_run(path, config, about, complete)).encode())
+    write_bytes(path / "metrics.json", _json(complete))
     return open_run(path)
 
 
@@ -258,12 +261,17 @@ def open_run(path: Path) -> Run:
             raise RunError(f"{path} was written by another version of clipfuse", "Train it again")
         config = TrainConfig.model_validate(tomllib.loads(_read(path, "config.toml", metrics).decode()))
         about = json.loads(_read(path, "model/model.json", metrics))
-        streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
-        views = {name: tuple(TableDescription(**view) for view in those) for name, those in about["views"].items()}
-        layout = TypeAdapter(TableLayout).validate_python(about["layout"])
-        return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, TableStreams.from_dict(about))
+        return _run(path, config, about, metrics)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
+
+
+def _run(path: Path, config: TrainConfig, about: Mapping[str, Any], metrics: Mapping[str, Any]) -> Run:
+    """``about``: the content of model.json."""
+    streams = {name: TableDescription(**stream) for name, stream in about["streams"].items()}
+    views = {name: tuple(TableDescription(**view) for view in those) for name, those in about["views"].items()}
+    layout = TypeAdapter(TableLayout).validate_python(about["layout"])
+    return Run(path, config, streams, tuple(about["labels"]), layout, metrics, views, TableStreams.from_dict(about))
 
 
 def list_runs(runs: Path) -> list[Path]:
