@@ -28,6 +28,8 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from clipfuse.errors import RunError
 
 MANIFEST = "bundle.json"
+ARCHIVE = ".zip"
+"""Ends the name of a bundle that is one file."""
 FORMAT, VERSION = "clipfuse-bundle", 1
 GUARDED = ("model", "encoders")
 """Folders that libraries read of their own accord: nothing may be there that the manifest does not know."""

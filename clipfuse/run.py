@@ -35,7 +35,7 @@ import tomli_w
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from clipfuse.bundles import MANIFEST, open_bundle, unpack_bundle
+from clipfuse.bundles import ARCHIVE, MANIFEST, open_bundle, unpack_bundle
 from clipfuse.data.dataset import TableLayout
 from clipfuse.data.split import ROLES
 from clipfuse.errors import RunError
@@ -264,7 +264,7 @@ def open_run(path: Path) -> Run:
     Raises:
         RunError: neither of these, not complete, or damaged.
     """
-    if path.is_file():
+    if path.is_file() and path.suffix == ARCHIVE:
         unpacked = unpack_bundle(path)
         return replace(open_run(unpacked.folder), unpacked=unpacked)
     encoders = open_bundle(path) if (path / MANIFEST).is_file() else {}

@@ -12,7 +12,7 @@ from typing import IO, Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from clipfuse import model_card
-from clipfuse.bundles import FORMAT, MANIFEST, VERSION
+from clipfuse.bundles import ARCHIVE, FORMAT, MANIFEST, VERSION
 from clipfuse.encoders import Portable
 from clipfuse.errors import ConfigError, ExportError
 from clipfuse.run import Run
@@ -54,7 +54,7 @@ def export_bundle(
         DataError, FingerprintMismatch, WeightsMissing, EncoderError: with weights, as ``predict``, and where an
             encoder's files are not enough without a network.
     """
-    is_archive = out.suffix == ".zip"
+    is_archive = out.suffix == ARCHIVE
     if out.exists() and not (is_archive and out.is_file()):
         raise ConfigError(f"{out} is there already", "Name another place with --out, or remove it")
     run.predictor()  # that it can be loaded, and has one
