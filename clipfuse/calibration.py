@@ -18,7 +18,7 @@ CalibrationKind = Literal["temperature", "platt"]
 SHRINKAGE = 10.0
 """Strength of the pull toward the common temperature: about that of ten positive rows."""
 BINS = 15
-_EDGE = 1e-12  # probabilities nearer to 0 or 1 have no useful logit
+EDGE = 1e-12  # probabilities nearer to 0 or 1 have no useful logit
 _WIDEST = 3.0  # log of the steepest slope; where all is told apart without error, no slope is steep enough
 
 
@@ -159,7 +159,7 @@ def _loss(logits: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def _logit(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    safe = np.clip(probabilities, _EDGE, 1 - _EDGE)
+    safe = np.clip(probabilities, EDGE, 1 - EDGE)
     return np.log(safe) - np.log1p(-safe)
 
 

@@ -18,7 +18,8 @@
     ├── EncoderError              encoders and their weights
     │   └── WeightsMissing        no weights on disk and no way to get them
     ├── TrainingError             a model that can't be trained on these rows
-    └── RunError                  a run directory that can't be used
+    ├── RunError                  a run directory that can't be used
+    └── ExportError               a run that can't be written in another form
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ __all__ = [
     "DiskFull",
     "DuplicateId",
     "EncoderError",
+    "ExportError",
     "FingerprintMismatch",
     "ImageSourceError",
     "RowsMissing",
@@ -92,3 +94,7 @@ class TrainingError(ClipfuseError):
 
 class RunError(ClipfuseError):
     """A run directory that can't be used."""
+
+
+class ExportError(ClipfuseError):
+    """A run that can't be written in another form."""

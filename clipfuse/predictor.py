@@ -87,7 +87,8 @@ class TorchPredictor:
 
     def probabilities(self, streams: Streams) -> NDArray[np.float64]:
         """Streams as the cache has them -> (rows, labels) probabilities."""
-        return torch.sigmoid(predict_logits(self.model, streams)).double().cpu().numpy()
+        # in float64: in float32 all logits above 17 are one, and a calibration could not tell them apart
+        return torch.sigmoid(predict_logits(self.model, streams).double()).cpu().numpy()
 
     def files(self) -> dict[str, bytes]:
         """One safetensors file with heads, fusion and scalers; one of skops for each estimator, called by its place."""

@@ -11,6 +11,7 @@
         thresholds.json      one threshold a label
         predictions.h5       probabilities of every row of the split, with its role
         seen.json            ids of rows outside the split that the model was trained on, where there are such
+        README.md            the model card
         metrics.json         scores, and the SHA-256 of every file that is read again; written last: its presence
                              means that the run is complete
         timing.json          what clipfuse bench --rerun measured later, where it did (see measured.py)
@@ -24,7 +25,7 @@ import shutil
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ import tomli_w
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from clipfuse.bundles import ARCHIVE, MANIFEST, open_bundle, unpack_bundle
 from clipfuse.data.dataset import TableLayout
 from clipfuse.data.split import ROLES
 from clipfuse.errors import RunError
@@ -65,6 +67,8 @@ class Run:
         metrics: the content of metrics.json.
         views: stream -> the tables of other views of its inputs that training drew from.
         own: what the model reads of a table itself.
+        encoders: stream -> encoder name, of those that a bundle brings along.
+        unpacked: keeps the folder that an archive was unpacked into, as long as the run is in use.
     """
 
     path: Path
@@ -75,6 +79,8 @@ class Run:
     metrics: Mapping[str, Any]
     views: Mapping[str, tuple[TableDescription, ...]] = field(default_factory=dict)
     own: TableStreams = field(default_factory=TableStreams)
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    unpacked: object = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -110,6 +116,10 @@ class Run:
         files = {name.removeprefix("model/"): _read(self.path, name, self.metrics) for name in names}
         return load_predictor(files, self.config, self.dims, self.labels)
 
+    def read(self, name: str) -> bytes:
+        """One of the files that metrics.json lists. Raises RunError where it was changed."""
+        return _read(self.path, name, self.metrics)
+
     def thresholds(self) -> NDArray[np.float64]:
         """(labels,) float64."""
         found = json.loads(_read(self.path, "thresholds.json", self.metrics))
@@ -122,8 +132,15 @@ class Run:
         elsewhere = json.loads(_read(self.path, SEEN, self.metrics)) if SEEN in self.metrics["files"] else []
         return frozenset(name for name, free in zip(found.ids, untouched, strict=True) if not free).union(elsewhere)
 
+    @property
+    def keeps_predictions(self) -> bool:
+        """Whether it holds what it said about the rows of its split: a bundle does not."""
+        return "predictions.h5" in self.metrics["files"]
+
     def predictions(self) -> Predictions:
-        """What the run said about the rows of its split."""
+        """What the run said about the rows of its split. Raises RunError where it holds none."""
+        if not self.keeps_predictions:
+            raise RunError(f"{self.name} is a bundle, which has no predictions of rows", "Name the run it was made of")
         data = _read(self.path, "predictions.h5", self.metrics)
         return unpack_predictions(data, str(self.path / "predictions.h5"), len(self.labels))
 
@@ -198,6 +215,8 @@ def write_run(
     Raises:
         DiskFull, CacheError: a file could not be written; the run then counts as incomplete.
     """
+    from clipfuse import model_card  # which reads runs
+
     model = {} if found.predictor is None else found.predictor.files()
     thresholds = dict(zip(about.labels, map(float, found.thresholds), strict=True))
     files = {
@@ -213,17 +232,22 @@ def write_run(
     for name, data in files.items():
         write_bytes(path / name, data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    metrics = {"format": "clipfuse-run", "version": VERSION, **found.metrics, "files": digests}
-    write_bytes(path / "metrics.json", _json(metrics))
+    complete = {"format": "clipfuse-run", "version": VERSION, **found.metrics, "files": digests}
+    write_bytes(path / model_card.NAME, model_card.model_card(_run(path, config, about, complete)).encode())
+    write_bytes(path / "metrics.json", _json(complete))
     return open_run(path)
 
 
 def open_run(path: Path) -> Run:
-    """Read a complete run.
+    """Read a complete run, or a bundle: a folder or a .zip, whose every file is checked (see :mod:`clipfuse.bundles`).
 
     Raises:
-        RunError: not a run, not complete, or damaged.
+        RunError: neither of these, not complete, or damaged.
     """
+    if path.is_file() and path.suffix == ARCHIVE:
+        unpacked = unpack_bundle(path)
+        return replace(open_run(unpacked.folder), unpacked=unpacked)
+    encoders = open_bundle(path) if (path / MANIFEST).is_file() else {}
     if not path.is_dir():
         raise RunError(f"{path} is not a run directory", "List the runs with: clipfuse bench")
     if not (path / "metrics.json").exists():
@@ -237,10 +261,14 @@ def open_run(path: Path) -> Run:
             raise RunError(f"{path} was written by another version of clipfuse", "Train it again")
         config = TrainConfig.model_validate(tomllib.loads(_read(path, "config.toml", metrics).decode()))
         about = ModelAbout.from_dict(json.loads(_read(path, "model/model.json", metrics)))
-        layout = TypeAdapter(TableLayout).validate_python(about.layout)
-        return Run(path, config, about.streams, about.labels, layout, metrics, views=about.views, own=about.own)
+        return replace(_run(path, config, about, metrics), encoders=encoders)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}: {error})", "Train it again") from error
+
+
+def _run(path: Path, config: TrainConfig, about: ModelAbout, metrics: Mapping[str, Any]) -> Run:
+    layout = TypeAdapter(TableLayout).validate_python(about.layout)
+    return Run(path, config, about.streams, about.labels, layout, metrics, views=about.views, own=about.own)
 
 
 def list_runs(runs: Path) -> list[Path]:

@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Precision, Storage, find_encoder, tokens_of
-from clipfuse.errors import DataError, FingerprintMismatch
+from clipfuse.encoders import (
+    Encoder,
+    EncoderFactory,
+    EncoderSpec,
+    Portable,
+    PortableEncoder,
+    Precision,
+    Storage,
+    find_encoder,
+    tokens_of,
+)
+from clipfuse.errors import DataError, EncoderError, FingerprintMismatch
 from clipfuse.run import Run
 from clipfuse.stream_tables import StreamTables
 from clipfuse.views import View, find_view
@@ -35,7 +45,8 @@ def run_views(run: Run, word_list: Path | None) -> tuple[View, ...]:
 
 def run_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[EncoderFactory]]:
     """The encoders of the run's streams by how their features are stored, each reduced to what the run reads and
-    checked against its fingerprint. ``names``: stream -> encoder name, where its files are no longer where they were.
+    checked against its fingerprint; a bundle's own where it brings them. ``names``: stream -> encoder name, where its
+    files are no longer where they were.
 
     Raises:
         DataError: features that were imported.
@@ -48,7 +59,7 @@ def run_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[Encod
                 f"{run.name} was trained on features that were imported ({description.name}), which nothing here makes",
                 "Predict from a cache that holds them for these rows: clipfuse predict --cache FOLDER",
             )
-        name = names.get(stream, description.encoder_name)
+        name = names.get(stream) or run.encoders.get(stream, description.encoder_name)
         precision: Precision = description.encoder["precision"]
         storage: Storage = "float32" if description.dtype == "float32" else "float16"
         wanted.setdefault((name, precision, tokens_of(description.output), storage), []).append(description)
@@ -82,6 +93,12 @@ class _Reduced:
 
     factory: EncoderFactory
     specs: tuple[EncoderSpec, ...]
+
+    def portable(self) -> PortableEncoder:
+        """The files of the factory. Raises EncoderError where they can't be taken along."""
+        if not isinstance(self.factory, Portable):
+            raise EncoderError(f"encoder {self.specs[0].name} can't be taken along", "Leave its weights out")
+        return self.factory.portable()
 
     def load(self, device: str, specs: Sequence[EncoderSpec], *, compiled: bool = False) -> list[Encoder]:
         """Load those of ``specs``."""

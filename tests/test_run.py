@@ -39,6 +39,7 @@ def test_what_is_written(trained):
     run = trained["sum"]
     names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     assert names == {
+        "README.md",
         "config.toml",
         "environment.json",
         "history.jsonl",

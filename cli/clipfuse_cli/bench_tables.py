@@ -10,8 +10,9 @@ from clipfuse.bench import BenchGroup, BenchRow
 from clipfuse.bench_cells import UNKNOWN, best_of, cell, trivial_text
 from clipfuse.bench_columns import Column, usual_columns
 from clipfuse.budget import NO_LIMITS, Budget
+from clipfuse.run_words import verdict
 from clipfuse_cli.console import output
-from clipfuse_cli.tables import called, new_grid, plain, verdict
+from clipfuse_cli.tables import called, new_grid, plain
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -67,7 +67,7 @@ def evaluate(
         labelled=True,
     )
     assert dataset.labels is not None
-    seen = len(loaded.seen().intersection(dataset.ids))
+    seen = len(loaded.seen().intersection(dataset.ids)) if loaded.keeps_predictions else None
     rule = loaded.config.empty_rows
     scores: dict[str, Any] = score_rows(
         found.probabilities, dataset.labels, loaded.thresholds(), loaded.labels, empty_rows=rule
@@ -79,7 +79,9 @@ def evaluate(
         print(writer.dumps(result, indent=1))
     else:
         title = f"{loaded.name} on {len(dataset):,} rows of {table}"
-        if seen:
+        if seen is None:
+            title += "; a bundle does not know whether they trained or tuned it"
+        elif seen:
             title += f"; by their ids {seen:,} of them trained or tuned it, which flatters it"
         show_scores(title, trivial, [(str(loaded.metrics["kind"]), scores)])
         show_labels(scores["scores"]["labels"])

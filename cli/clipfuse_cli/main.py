@@ -22,6 +22,7 @@ from clipfuse_cli import (
     demo,
     encoders,
     evaluate,
+    export,
     extract,
     init,
     predict,
@@ -118,6 +119,7 @@ app.command("bench", rich_help_panel=_MODELS)(bench.bench)
 app.command("compare", rich_help_panel=_MODELS)(compare.compare)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
+app.command("export", rich_help_panel=_MODELS)(export.export)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
 app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
 app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipfuse.encoders.aliases import ALIASES, Alias
+from clipfuse.encoders.names import WEIGHTS_SIGN, split_name
 from clipfuse.encoders.request import Request
 from clipfuse.encoders.spec import (
     Encoder,
     EncoderFactory,
     EncoderSpec,
     Modality,
+    Portable,
+    PortableEncoder,
     Precision,
     Prepared,
     Shape,
@@ -34,6 +37,8 @@ __all__ = [
     "EncoderFactory",
     "EncoderSpec",
     "Modality",
+    "Portable",
+    "PortableEncoder",
     "Precision",
     "Prepared",
     "Request",
@@ -75,7 +80,6 @@ def _torchvision(request: Request) -> EncoderFactory:
     return find_torchvision(request)
 
 
-_WEIGHTS = "@"
 _MOST_TOKENS = 256  # 16 x 16 places of a picture: 0.8 MB a row of 768 float32 numbers each
 
 
@@ -103,13 +107,13 @@ def find_encoder(
         raise ConfigError(f"unknown precision {precision!r}", did_you_mean(str(precision), known))
     if tokens is not None and not 1 <= tokens <= _MOST_TOKENS:
         raise ConfigError(f"an encoder can't give {tokens} tokens", f"Write --tokens 1 to {_MOST_TOKENS}")
-    model, path = (name, str(weights)) if weights is not None else _split(name)
+    model, path = (name, str(weights)) if weights is not None else split_name(name)
     alias = ALIASES.get(model)
     backend, colon, target = (alias.target if alias else model).partition(":")
     if not colon or not target or path == "":
         raise UnknownName(f"unknown encoder {name!r}", _hint(model))
     request = Request(
-        model if path is None else f"{model}{_WEIGHTS}{path}",
+        model if path is None else f"{model}{WEIGHTS_SIGN}{path}",
         target,
         precision,
         tokens,
@@ -118,15 +122,6 @@ def find_encoder(
         pooling=alias.pooling if alias else None,
     )
     return BACKENDS.get(backend)(request)
-
-
-def _split(name: str) -> tuple[str, str | None]:
-    """The model, and the path of its weights if any. A folder of one's own may have that sign in its name."""
-    backend, _, target = name.partition(":")
-    if target.startswith("local-dir:") or (backend == "hf" and target.startswith((".", "/", "~"))):
-        return name, None
-    model, sign, path = name.partition(_WEIGHTS)
-    return model, path if sign else None
 
 
 def _hint(name: str) -> str:

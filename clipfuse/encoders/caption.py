@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from clipfuse.encoders.forward import Batch, ForwardPass, pinned
+from clipfuse.encoders.forward import Batch, Compute, ForwardPass, pinned
 from clipfuse.encoders.spec import EncoderSpec, Prepared
 
 TRUNCATED = "truncated"
@@ -74,6 +74,16 @@ class CaptionEncoder:
             ids[row, : item.length] = torch.tensor(item.value[0])
             own[row, : item.value[1]] = 1
         return pinned({"ids": ids, "own": own}, self._device)
+
+    @property
+    def compute(self) -> Compute:
+        """The network alone, in the precision of its weights: a batch to the spec's outputs. For tracing."""
+        return self._pass.plain
+
+    @property
+    def padding(self) -> int:
+        """The id that fills up shorter captions."""
+        return self._padding
 
     def encode(self, batch: Batch) -> Batch:
         """One forward pass."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from clipfuse.data.pictures import DECODER
 from clipfuse.encoders.clip_shapes import clip_shapes
+from clipfuse.encoders.names import name_in_folder
 from clipfuse.encoders.open_clip_catalogue import check_origin, common_weights, model_config, published_weights
 from clipfuse.encoders.request import Request
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, Shape
-from clipfuse.encoders.tokenizer_files import check_tokenizer, tokenizer_digest, tokenizer_from_hub
+from clipfuse.encoders.spec import Encoder, EncoderSpec, Modality, PortableEncoder, Shape
+from clipfuse.encoders.tokenizer_files import check_tokenizer, tokenizer_digest, tokenizer_from_hub, tokenizer_paths
 from clipfuse.encoders.weights import (
     ModelFiles,
     check_settings,
@@ -103,6 +104,28 @@ class ClipFactory:
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"open_clip can't load {name}: {in_short(error)}") from error
         return encoders
+
+    def portable(self) -> PortableEncoder:
+        """open_clip's own layout of a folder. Raises EncoderError where parts of the model are elsewhere."""
+        image = self.specs[0]
+        text = image.model["text_cfg"]
+        if text.get("hf_model_name"):
+            raise EncoderError(
+                f"encoder {image.name} can't be taken along: the settings of its text tower are those of"
+                f" {text['hf_model_name']}, outside of its files",
+                "Leave its weights out, and name it by --image-encoder or --text-encoder where you predict",
+            )
+        weights = Path(self.weights or Path(self.model_name.removeprefix(_LOCAL)) / WEIGHTS)
+        steps = {name: value for name, value in image.preprocessing.items() if name != "decoder"}
+        config = {"model_cfg": dict(image.model), "preprocess_cfg": steps}
+        return PortableEncoder(
+            name_in_folder(image.name),
+            {
+                CONFIG: json.dumps(config, indent=1).encode(),
+                WEIGHTS: weights,
+                **(tokenizer_paths(self.tokenizer) if self.tokenizer is not None else {}),
+            },
+        )
 
 
 def find_clip(request: Request) -> ClipFactory:

@@ -46,6 +46,11 @@ class ForwardPass:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # the weights are there before another stream reads them
 
+    @property
+    def plain(self) -> Compute:
+        """What it computes, where and in whichever precision the batch is: what can be traced."""
+        return self._plain
+
     def check(self, batch: Batch) -> None:
         """Try a batch. Raises EncoderError where its features have another shape than the spec says."""
         with torch.inference_mode(), self._autocast():

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipfuse.encoders.names import name_in_folder
 from clipfuse.encoders.request import Pooling, Request
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Shape, tokens_of
-from clipfuse.encoders.tokenizer_files import TOKENIZER_FILES, check_tokenizer, tokenizer_digest
+from clipfuse.encoders.spec import Encoder, EncoderSpec, PortableEncoder, Shape, tokens_of
+from clipfuse.encoders.tokenizer_files import TOKENIZER_FILES, check_tokenizer, tokenizer_digest, tokenizer_paths
 from clipfuse.encoders.weights import (
     ModelFiles,
     count_parameters,
@@ -105,6 +106,14 @@ class HfFactory:
             raise
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"transformers can't load {spec.name}: {in_short(error)}") from error
+
+    def portable(self) -> PortableEncoder:
+        """transformers' own layout of a folder."""
+        files: dict[str, Path | bytes] = {name: self.folder / name for name in (CONFIG, WEIGHTS)}
+        files |= tokenizer_paths(self.folder)
+        if (self.folder / POOLING).exists():
+            files[POOLING] = self.folder / POOLING
+        return PortableEncoder(name_in_folder(self.specs[0].name), files)
 
 
 def find_hf(request: Request) -> HfFactory:

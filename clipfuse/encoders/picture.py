@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from PIL import Image
 
-from clipfuse.encoders.forward import Batch, ForwardPass, pinned
+from clipfuse.encoders.forward import Batch, Compute, ForwardPass, pinned
 from clipfuse.encoders.spec import EncoderSpec, Prepared
 
 
@@ -53,6 +53,11 @@ class PictureEncoder:
         """pixels: (batch, 3, height, width) float32."""
         pixels = torch.stack([item.value for item in items]).contiguous(memory_format=torch.channels_last)
         return pinned({"pixels": pixels}, self._device)
+
+    @property
+    def compute(self) -> Compute:
+        """The network alone, in the precision of its weights: a batch to the spec's outputs. For tracing."""
+        return self._pass.plain
 
     def encode(self, batch: Batch) -> Batch:
         """One forward pass."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from clipfuse.errors import EncoderError
 from clipfuse_cache.fingerprint import fingerprint
@@ -149,6 +150,28 @@ class Encoder(Protocol):
 
     def encode(self, batch: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """One forward pass: output -> (batch, tokens, dim) float32 on the CPU, as the spec says, never normalised."""
+        ...
+
+
+@dataclass(frozen=True)
+class PortableEncoder:
+    """Files that make a folder in which an encoder is found again, the same on another machine without a network.
+
+    Attributes:
+        name: of the encoder, with "{folder}" where the folder's path belongs.
+        files: name in the folder -> the file, or what stands in it.
+    """
+
+    name: str
+    files: Mapping[str, Path | bytes]
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A factory whose files can be taken along."""
+
+    def portable(self) -> PortableEncoder:
+        """Its files. Raises EncoderError where they are not enough without a network."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfuse.data.pictures import DECODER
+from clipfuse.encoders.names import name_in_folder
 from clipfuse.encoders.request import Request
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Shape, tokens_of
+from clipfuse.encoders.spec import Encoder, EncoderSpec, PortableEncoder, Shape, tokens_of
 from clipfuse.encoders.timm_catalogue import check_architecture, nearest_names, published_config
 from clipfuse.encoders.weights import (
     count_parameters,
@@ -83,6 +85,15 @@ class TimmFactory:
             raise
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"timm can't load {spec.name}: {in_short(error)}") from error
+
+    def portable(self) -> PortableEncoder:
+        """timm's own layout of a folder."""
+        name = self.specs[0].name
+        if self.model_name.startswith(_LOCAL):
+            config: Path | bytes = Path(self.model_name.removeprefix(_LOCAL)) / CONFIG
+        else:
+            config = json.dumps(published_config(self.model_name), indent=1).encode()
+        return PortableEncoder(name_in_folder(name), {CONFIG: config, WEIGHTS: self.weights})
 
     def _create(self, *, pretrained: bool) -> Any:
         import timm

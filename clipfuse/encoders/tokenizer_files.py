@@ -66,10 +66,14 @@ def check_tokenizer(encoder: str, folder: Path) -> None:
         )
 
 
+def tokenizer_paths(folder: Path) -> dict[str, Path]:
+    """Name -> file, of those of the tokenizer in ``folder``."""
+    return {name: folder / name for name in TOKENIZER_FILES if (folder / name).exists()}
+
+
 def tokenizer_digest(folder: Path) -> str:
     """SHA-256 (hex) over the tokenizer's files in ``folder``."""
     total = hashlib.sha256()
-    for name in TOKENIZER_FILES:
-        if (folder / name).exists():
-            total.update(f"{name}:{file_digest(folder / name)}\n".encode())
+    for name, path in tokenizer_paths(folder).items():
+        total.update(f"{name}:{file_digest(path)}\n".encode())
     return total.hexdigest()

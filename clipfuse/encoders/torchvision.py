@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipfuse.data.pictures import DECODER
+from clipfuse.encoders.names import name_in_folder
 from clipfuse.encoders.request import Request
-from clipfuse.encoders.spec import Encoder, EncoderSpec, Shape
+from clipfuse.encoders.spec import Encoder, EncoderSpec, PortableEncoder, Shape
 from clipfuse.encoders.weights import count_parameters, file_digest, in_short, own_weights, tensor_shapes
 from clipfuse.errors import ConfigError, EncoderError, UnknownName, WeightsMissing
 from clipfuse.registry import did_you_mean
@@ -63,6 +64,10 @@ class TorchvisionFactory:
             raise
         except Exception as error:  # somebody's files in a library's hands: anything may come
             raise EncoderError(f"torchvision can't load {spec.name}: {in_short(error)}") from error
+
+    def portable(self) -> PortableEncoder:
+        """The file of weights; torchvision knows the rest."""
+        return PortableEncoder(name_in_folder(self.specs[0].name), {WEIGHTS: self.weights})
 
 
 def find_torchvision(request: Request) -> TorchvisionFactory:
