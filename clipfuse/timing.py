@@ -55,19 +55,21 @@ class Effort:
     """How much to measure.
 
     Attributes:
-        seconds: of each of the two figures, about; a single repeat may take longer.
+        seconds: of each of the two figures, about; the least repeats may take longer.
         passes: repeats over many rows, at most.
         calls: repeats with one row, at most.
+        least: repeats after the call that warms up, however long they take; 0 where a single call may be all.
     """
 
     seconds: float
     passes: int
     calls: int
+    least: int = 0
 
 
 IN_PASSING = Effort(seconds=0.1, passes=3, calls=30)
 """After each training."""
-CAREFUL = Effort(seconds=1.0, passes=15, calls=500)
+CAREFUL = Effort(seconds=1.0, passes=15, calls=500, least=3)
 """Where timing is what was asked for."""
 
 
@@ -92,15 +94,15 @@ def time_prediction(predictor: Predictor, streams: Streams, effort: Effort) -> T
 
 def time_calls(one: Callable[[], object], many: Callable[[], object], rows: int, effort: Effort) -> Timing:
     """Of two calls, of which one predicts a single row and the other ``rows`` of them."""
-    latency = [seconds * 1e3 for seconds in repeat(one, effort.seconds, effort.calls)]
-    throughput = [rows / seconds for seconds in repeat(many, effort.seconds, effort.passes)]
+    latency = [seconds * 1e3 for seconds in repeat(one, effort.seconds, effort.calls, effort.least)]
+    throughput = [rows / seconds for seconds in repeat(many, effort.seconds, effort.passes, effort.least)]
     return Timing(spread(latency), spread(throughput), rows)
 
 
-def repeat(work: Callable[[], object], seconds: float, most: int) -> list[float]:
-    """Seconds of each call of ``work``, at least one and at most ``most``, until ``seconds`` have passed.
+def repeat(work: Callable[[], object], seconds: float, most: int, least: int = 0) -> list[float]:
+    """Seconds of each call of ``work``, at most ``most`` and at least ``least``, until ``seconds`` have passed.
 
-    The first call warms up and is left out, unless it took all the time that there was.
+    The first call warms up and is left out, unless it took all the time that there was and ``least`` is 0.
     """
     found: list[float] = []
     began = started = time.perf_counter()
@@ -108,7 +110,7 @@ def repeat(work: Callable[[], object], seconds: float, most: int) -> list[float]
         work()
         now = time.perf_counter()
         found.append(now - started)
-        if now - began >= seconds or len(found) > most:
+        if (now - began >= seconds and len(found) > least) or len(found) > most:
             break
         started = time.perf_counter()
     return found[1:] or found

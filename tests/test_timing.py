@@ -7,7 +7,7 @@ import torch
 
 from clipfuse import timing
 from clipfuse.streams import Streams
-from clipfuse.timing import Effort, Spread, Timing, repeat, spread, time_prediction
+from clipfuse.timing import CAREFUL, Effort, Spread, Timing, repeat, spread, time_calls, time_prediction
 
 
 @pytest.fixture
@@ -31,6 +31,14 @@ def test_it_ends_when_the_time_is_up(clock):
 
 def test_a_call_that_takes_all_the_time_is_the_only_one(clock):
     assert repeat(lambda: clock(7.0), seconds=5.0, most=100) == [7.0]
+
+
+def test_careful_ones_warm_up_and_repeat_however_long_it_takes(clock):
+    took = iter([9.0, 7.0, 8.0, 6.0])
+    assert repeat(lambda: clock(next(took)), seconds=5.0, most=15, least=3) == [7.0, 8.0, 6.0]
+    took = iter([9.0, 7.0, 8.0, 6.0] * 2)
+    found = time_calls(lambda: clock(next(took)), lambda: clock(next(took)), 10, CAREFUL)
+    assert (found.latency_ms.repeats, found.rows_per_second.repeats) == (3, 3)
 
 
 def test_median_and_quartiles():

@@ -35,7 +35,7 @@ def bench(
         float | None, typer.Option(min=0, help="Mark what takes at most so many ms from a picture and caption.")
     ] = None,
     rerun: Annotated[
-        bool, typer.Option("--rerun", help="Measure predictions again, some seconds for each run, and keep it.")
+        bool, typer.Option("--rerun", help="Measure predictions again, minutes a run if it is slow, and keep it.")
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw score against size and seconds: a file that ends in .svg or .png.")
@@ -50,7 +50,8 @@ def bench(
 ) -> None:
     """Compare all runs: scores with intervals, seconds, speed, memory, sizes. Ranked within one split only.
 
-    JSON, CSV and Markdown have every column. What another machine measured is marked and not compared.
+    JSON, CSV and Markdown have every column, the latter two those of --columns if given. What another machine measured
+    is marked and not compared.
 
     Example: clipfuse bench --sort total-mb --max-mb 100
     """
@@ -69,6 +70,8 @@ def bench(
         raise ConfigError(f"{' and '.join(forms)} are given", "Choose one of them")
     if columns is not None and all_columns:
         raise ConfigError("--columns and --all are given", "Choose one of them")
+    if json and columns is not None:
+        raise ConfigError("--json has every column, so --columns does nothing", "Leave it out, or give --csv")
     if device is not None and not rerun:
         raise ConfigError("--device says where --rerun measures", "Give --rerun, or leave it out")
     COLUMNS.get(sort)

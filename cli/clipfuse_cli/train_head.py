@@ -226,6 +226,8 @@ def train_head(
         "seed": seed,
     }
     given = merged(flags, parse_assignments(assignment or ()))
+    if every and (not isinstance(given["head"], dict) or given["head"]["kind"] is not None):
+        raise ConfigError(f"--head {ALL_BASELINES} and another one by --set are given", "Choose one of them")
     if from_run is not None and recipe is not None:
         raise ConfigError("--from takes the earlier run's settings, --recipe others", "Leave out one of them")
     if cross_validate is not None and (from_run is not None or unlabelled is not None):

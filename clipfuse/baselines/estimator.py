@@ -46,7 +46,8 @@ class Estimator:
         return _numbers(self.pipeline, {})
 
     def to_bytes(self) -> bytes:
-        """For :func:`load_estimator`, without pickle."""
+        """For :func:`load_estimator`, without pickle. Raises TrainingError where its settings made it of something that
+        :func:`load_estimator` would refuse."""
         return dump({"pipeline": self.pipeline, "constant": self.constant})
 
 
@@ -73,7 +74,7 @@ def check_baseline(choice: Choice) -> None:
                 f"head {choice.kind}: unknown setting {name!r}",
                 did_you_mean(name, [*known, "pca"]) + f" (parameters of {type(estimator).__name__})",
             )
-    if pca is not None and (not isinstance(pca, int) or pca < 1):
+    if pca is not None and (type(pca) is not int or pca < 1):
         raise ConfigError(f"head {choice.kind}: pca is {pca!r}", "Give a number of components, or 0 for none")
 
 
@@ -96,7 +97,7 @@ def fit_estimator(
 
     Raises:
         ConfigError: a parameter of a value that can't be.
-        TrainingError: scikit-learn could not fit it.
+        TrainingError: scikit-learn could not fit it, or not ask it.
     """
     from joblib import parallel_config
     from sklearn.exceptions import ConvergenceWarning
@@ -118,7 +119,8 @@ def fit_estimator(
             warnings.filterwarnings("ignore", "The number of unique classes")  # combinations of labels are many
             one_column = varying.shape[1] == 1 and BASELINES.get(choice.kind).labels in ("all", "each")
             pipeline.fit(features, varying[:, 0] if one_column else varying)
-    except (ValueError, TypeError) as error:
+            label_scores(pipeline, features[:1], varying.shape[1])  # some settings fail only here
+    except (ValueError, TypeError, IndexError) as error:
         if type(error).__name__ == "InvalidParameterError":
             raise ConfigError(f"head {choice.kind}: {' '.join(str(error).split())}") from error
         raise TrainingError(f"head {choice.kind} can't be fitted: {' '.join(str(error).split())}") from error

@@ -7,6 +7,8 @@ import json
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from clipfuse.errors import TrainingError
+
 TRUSTED_TYPES = (
     "clipfuse.baselines.captions.CaptionReader",
     "clipfuse.baselines.label_powerset.LabelPowerset",
@@ -21,10 +23,21 @@ _SCHEMA = "schema.json"
 
 def dump(content: Any) -> bytes:
     """What :func:`load` reads. skops numbers objects by where they lie in memory, and notes the time: here they are
-    numbered in their order, and there is no time."""
+    numbered in their order, and there is no time.
+
+    Raises:
+        TrainingError: it has types that are not allowed, so that nothing could read it again.
+    """
     import skops.io
 
-    dumped = ZipFile(io.BytesIO(skops.io.dumps(content)))
+    data = skops.io.dumps(content)
+    refused = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+    if refused:
+        raise TrainingError(
+            f"the estimator can't be kept: it has parts that a saved one may not have ({', '.join(refused)})",
+            "Leave its settings (--set head.…) nearer to the defaults",
+        )
+    dumped = ZipFile(io.BytesIO(data))
     numbers: dict[str, int] = {}
     schema = _renumbered(json.loads(dumped.read(_SCHEMA)), numbers)
     files = {_renamed(name, numbers): dumped.read(name) for name in dumped.namelist() if name != _SCHEMA}

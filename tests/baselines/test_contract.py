@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from clipfuse.baselines import BASELINES, EstimatorHead, check_baseline, fit_estimator, load_estimator
-from clipfuse.errors import ConfigError, UnknownName
+from clipfuse.errors import ConfigError, TrainingError, UnknownName
 from clipfuse.settings import Choice
 from clipfuse.table_streams import TableStreams
 
@@ -162,6 +162,8 @@ def test_values_that_can_not_be_are_refused():
         fitted("svc", C=-1.0)
     with pytest.raises(ConfigError, match="pca is 'many'"):
         check_baseline(Choice(kind="knn", pca="many"))
+    with pytest.raises(ConfigError, match="pca is True"):
+        check_baseline(Choice(kind="knn", pca=True))
     with pytest.raises(UnknownName, match=r"'knm'.*'knn'"):
         check_baseline(Choice(kind="knm"))
 
@@ -184,6 +186,18 @@ def test_a_file_with_other_types_is_refused():
     hostile = skops.io.dumps({"pipeline": FunctionTransformer(print), "constant": np.zeros(1)})
     with pytest.raises(Exception, match="print"):
         load_estimator(hostile, choice("knn"))
+
+
+def test_settings_that_fit_but_can_not_be_asked_are_refused():
+    for name, settings in (("label-powerset-svc", {"decision_function_shape": "ovo"}), ("knn", {"n_neighbors": None})):
+        with pytest.raises(TrainingError, match=f"head {name} can't be fitted: "):
+            fitted(name, **settings)
+
+
+def test_what_could_not_be_read_again_is_not_written():
+    found = fitted("knn", algorithm="kd_tree", metric="euclidean")
+    with pytest.raises(TrainingError, match=r"can't be kept: .*KDTree"):
+        found.to_bytes()
 
 
 def test_trees_count_what_they_keep():

@@ -38,6 +38,7 @@ def test_sorted_by_any_column(project):
         (["--sort", "mikro-f1"], "unknown column 'mikro-f1'. Did you mean 'micro-f1'?"),
         (["--columns", "micro-f1,total-bm"], "Did you mean 'total-mb'?"),
         (["--columns", "micro-f1", "--all"], "--columns and --all are given. Choose one of them"),
+        (["--columns", "micro-f1", "--json"], "--json has every column, so --columns does nothing. Leave it out"),
         (["--json", "--csv"], "--json and --csv are given. Choose one of them"),
         (["--device", "cpu"], "--device says where --rerun measures. Give --rerun, or leave it out"),
         (["--plot", "a.pdf"], "--plot a.pdf: can't draw .pdf. Name a file that ends in .svg or .png"),

@@ -117,5 +117,9 @@ def test_all_baselines_are_runs_of_one_table(cli, tmp_path, build_toy, monkeypat
     assert result.stderr.count("scaled to 0 to 1") == 2  # the two kinds of naive Bayes
     words = cli("train-head", "--head", "multinomial-nb", "--features", "tfidf", "--cache", "features/toy")
     assert words.exit_code == 0 and "scaled" not in words.stderr and "multinomial-nb-tfidf" in words.stderr
+    for one in ("head.kind=knn", "head=knn"):
+        refused = cli("train-head", "--head", "all-baselines", "--set", one, "--cache", "features/toy")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "--head all-baselines and another one by --set are given. Choose one of them" in refused.stderr
     refused = cli("train-head", "--head", "all-baselines", "--epochs", 3, "--cache", "features/toy")
     assert refused.exit_code == 2 and "fit.epochs" in refused.stderr
