@@ -92,7 +92,7 @@ def reliability(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.bool
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
     mean = np.bincount(bin_of, said, minlength=bins)[there] / n
-    return Reliability(mean, share, np.maximum(0, middle - half), np.minimum(1, middle + half), n)
+    return Reliability(mean, share, np.clip(middle - half, 0, share), np.clip(middle + half, share, 1), n)
 
 
 def co_occurrence(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
