@@ -39,7 +39,7 @@ def as_csv(finding: Finding) -> bytes:
     """A finding's rows, the worst first."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(finding.columns)
+    writer.writerow(map(_safe, finding.columns))
     writer.writerows([_safe(value) for value in row] for row in finding.rows)
     # lone surrogates can't be written in UTF-8, and no cache holds any
     return out.getvalue().encode("utf-8-sig", "replace")

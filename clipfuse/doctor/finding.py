@@ -19,7 +19,7 @@ class Finding:
         title: what was looked for, in a few words.
         explanation: how it was found, and what to do about it.
         unit: what is counted; a cell is one label of one row.
-        looked_at: how many were looked at.
+        looked_at: how many were looked at; for pairs, how many rows.
         count: how many were found.
         columns: of ``rows``.
         rows: what was found, the worst first; all of it.
@@ -51,13 +51,18 @@ class Finding:
         return replace(self, skipped=reason)
 
     @property
+    def looked_at_unit(self) -> str:
+        """What was looked at: pairs are looked for among rows."""
+        return "rows" if self.unit == "pairs" else self.unit
+
+    @property
     def summary(self) -> str:
         """Its counts as a sentence without an end."""
         if self.skipped:
             return f"not looked for: {self.skipped}"
         unit = self.unit if self.count != 1 else self.unit.removesuffix("s")
         beside = f" ({self.detail})" if self.detail else ""
-        return f"{self.count:,} {unit} of {self.looked_at:,} looked at{beside}"
+        return f"{self.count:,} {unit} among {self.looked_at:,} {self.looked_at_unit}{beside}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; rows as objects."""

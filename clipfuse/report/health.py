@@ -18,12 +18,12 @@ def health_section(findings: Sequence[Finding]) -> Section:
             Cell(one.title),
             Cell("–") if one.skipped else Cell(f"{one.count:,}", one.count),
             Cell(one.unit),
-            Cell("–") if one.skipped else Cell(f"{one.looked_at:,}", one.looked_at),
+            Cell("–") if one.skipped else Cell(f"{one.looked_at:,} {one.looked_at_unit}", one.looked_at),
             Cell(f"not looked for: {one.skipped}" if one.skipped else one.detail),
         )
         for one in findings
     )
-    parts: list[Part] = [Table(("check", "found", "what", "looked at", ""), (overview,))]
+    parts: list[Part] = [Table(("check", "found", "what", "among", ""), (overview,))]
     for one in findings:
         if one.rows:
             title = f"{one.title}: {'the worst ' if len(one.rows) > _SHOWN else ''}{min(_SHOWN, len(one.rows)):,}"

@@ -37,7 +37,7 @@ HOSTILE = (
 
 @pytest.fixture
 def renamed(scenes, tmp_path):
-    """``renamed(words)`` -> the page of a run whose labels, ids, captions, parts and split are called by these words."""
+    """``renamed(words)`` -> the page of a run whose labels, ids, captions, parts, split have these words."""
 
     def build(words):
         run, samples = scenes.runs["sum"], scenes.cache.samples()
@@ -46,12 +46,16 @@ def renamed(scenes, tmp_path):
         labels = [f"{whole[n % len(whole)]}{n:02d}" for n in range(len(run.labels))]
         found = run.predictions()
         new = {name: f"{whole[n % len(whole)]}{n:03d}" for n, name in enumerate(found.ids)}
-        metrics = json.loads(json.dumps({k: v for k, v in run.metrics.items() if k not in ("files", "format", "version")}))
+        metrics = json.loads(
+            json.dumps({k: v for k, v in run.metrics.items() if k not in ("files", "format", "version")})
+        )
         for scores in (metrics["scores"]["test"]["scores"], *(row["scores"] for row in metrics["trivial"])):
             for label, name in zip(scores["labels"], labels, strict=True):
                 label["name"] = name
         metrics["split"]["name"], metrics["recipe"], metrics["device"] = whole[0], whole[-1], whole[1]
-        metrics["leaks"] = [{"kind": "picture", "role": "test", "rows": 1, "first": [whole[2], whole[3]], "looked_at": 1}]
+        metrics["leaks"] = [
+            {"kind": "picture", "role": "test", "rows": 1, "first": [whole[2], whole[3]], "looked_at": 1}
+        ]
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         (folder / "model").mkdir(parents=True)
         history = [{"part": words[n % len(words)], "epoch": 1 + n // 19, "train_loss": 1.0} for n in range(38)]
@@ -83,7 +87,12 @@ def test_the_page_is_built_as_if_all_names_were_plain(renamed):
 def test_the_names_can_be_read(renamed):
     page = renamed(HOSTILE)
     words = page.words()
-    for text in ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}{% raw %}", "&lt;b&gt; &amp;"):
+    for text in (
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "{{ 7 * 7 }}{% raw %}",
+        "&lt;b&gt; &amp;",
+    ):
         assert text in words
     assert "a␀b␛[31mc��" in words  # control characters are shown, not written
     assert not set(page.text) & {*map(chr, range(9)), "\x1b", "\x7f", "\x85"}

@@ -39,7 +39,8 @@ def test_scores_stand_beside_the_trivial_rows(page, scenes):
     (scores, differences), run = page.tables("scores"), scenes.runs["sum"]
     trivial, values = run.metrics["trivial"], run.metrics["scores"]["test"]
     assert [row[1] for row in scores[1:]] == [one["name"] for one in trivial] + [
-        f"{scenes.runs[name].name} ({kind})" for name, kind in (("sum", "sum"), ("image", "image"), ("knn", "knn-concat"))
+        f"{scenes.runs[name].name} ({kind})"
+        for name, kind in (("sum", "sum"), ("image", "image"), ("knn", "knn-concat"))
     ]
     assert scores[0][2:] == list(SCORES.values())
     low, high = values["intervals"]["micro_f1"]
