@@ -25,7 +25,7 @@ def trained_section(groups: Sequence[Group]) -> Section:
         *("parameters", "MB", "train s", "device", "created"),
     )
     parts: list[Part] = [Table(headings, (tuple(map(_row, runs)),))]
-    parts += [Words(text, "warning") for one in runs for text in _warnings(one)]
+    parts += [Words(text, "warning") for text in _joined_warnings(runs)]
     parts += [
         Words(tomli_w.dumps(one.run.config.model_dump(mode="json", exclude_none=True)), "settings", _title(one))
         for one in runs
@@ -59,6 +59,15 @@ def _row(one: Evidence) -> tuple[Cell, ...]:
     )
 
 
+def _joined_warnings(runs: Sequence[Evidence]) -> list[str]:
+    """Each warning once, the letters of the runs that it is about in front."""
+    about: dict[str, list[str]] = {}
+    for one in runs:
+        for text in _warnings(one):
+            about.setdefault(text, []).append(one.letter)
+    return [f"{', '.join(letters)}: {text}" for text, letters in about.items()]
+
+
 def _warnings(one: Evidence) -> list[str]:
     metrics, found = one.run.metrics, []
     gaps = {
@@ -66,17 +75,17 @@ def _warnings(one: Evidence) -> list[str]:
     }
     if gaps:
         words = ", ".join(f"{count:,} have no {what}" for what, count in gaps.items())
-        found.append(f"{one.letter}: of its test rows {words}; they are scored all the same.")
+        found.append(f"of its test rows {words}; they are scored all the same.")
     leaks = describe_leaks([_leak(leak, metrics["rows"]) for leak in metrics.get("leaks") or ()])
     if leaks:
-        found.append(f"{one.letter}: {leaks}. Scores on such rows flatter.")
+        found.append(f"{leaks}. Scores on such rows flatter.")
     if one.is_cross_validation:
         found.append(
-            f"{one.letter} is a cross-validation: every row was tested by a model that had not seen it, scores are"
+            "a cross-validation: every row was tested by a model that had not seen it, scores are"
             " means over the folds, and figures put all folds' rows together under one set of thresholds."
         )
     if metrics.get("refit") == "all":
-        found.append(f"{one.letter}: the kept model was trained again on every row; what is shown is from before that.")
+        found.append("the kept model was trained again on every row; what is shown is from before that.")
     return found
 
 

@@ -185,7 +185,7 @@ def test_ways_to_train_that_keep_less(build_toy, tmp_path):
     averaged = train_head(toy.cache, toy.samples, toy.split(), ensemble, runs=tmp_path / "runs")
     page = Read(build_report([many, averaged], RowInputs(toy.samples)))
     words = page.words()
-    assert "A is a cross-validation" in words and "±" in page.tables("scores-0")[0][-1][2]
+    assert "A: a cross-validation" in words and "±" in page.tables("scores-0")[0][-1][2]
     assert "member 1" in page.words(page.section("learning-1"))
     assert "thresholds common, empty rows nothing" in words
 
