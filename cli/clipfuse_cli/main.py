@@ -20,6 +20,7 @@ from clipfuse_cli import (
     cache,
     compare,
     demo,
+    doctor,
     encoders,
     evaluate,
     export,
@@ -27,6 +28,7 @@ from clipfuse_cli import (
     init,
     predict,
     recipes,
+    report,
     train_head,
     tune,
 )
@@ -117,9 +119,11 @@ app.command("train-head", rich_help_panel=_MODELS)(train_head.train_head)
 app.command("tune", rich_help_panel=_MODELS)(tune.tune)
 app.command("bench", rich_help_panel=_MODELS)(bench.bench)
 app.command("compare", rich_help_panel=_MODELS)(compare.compare)
+app.command("report", rich_help_panel=_MODELS)(report.report)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
 app.command("export", rich_help_panel=_MODELS)(export.export)
+app.command("doctor", rich_help_panel=_DATA)(doctor.doctor)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
 app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
 app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)
