@@ -137,7 +137,7 @@ def bench_row(run: Run) -> BenchRow:
         kind=metrics["kind"],
         encoders={name: f"{s.encoder_name}/{s.output}" for name, s in run.streams.items()},
         scores={metric: scores[metric] for metric in METRICS},
-        intervals={} if repeats else test["intervals"],
+        intervals=test["intervals"],
         train_seconds=metrics["seconds"]["train"],
         parameters=metrics["parameters"],
         head_bytes=run.model_bytes if run.keeps_model else None,
@@ -164,8 +164,10 @@ def bench_group(members: Sequence[Run]) -> BenchGroup:
 
 def _timings(run: Run) -> tuple[Timing | None, Timing | None, dict[Part, list[Mapping[str, Any]]]]:
     """From features and end to end, and what each was measured on."""
-    each = [*_stored_timing(run), *read_measured(run.path)]
-    features = _newest([(one.machine, one.features) for one in each])
+    stored, again = _stored_timing(run), read_measured(run.path)
+    each = [*stored, *again]
+    on_processor = [({**one.machine, "device": "cpu"}, one.features) for one in again]  # heads are asked there
+    features = _newest([*((one.machine, one.features) for one in stored), *on_processor])
     end_to_end = _newest([(one.machine, one.end_to_end) for one in each if one.end_to_end is not None])
     machines: dict[Part, list[Mapping[str, Any]]] = {}
     if features:

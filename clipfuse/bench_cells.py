@@ -66,8 +66,9 @@ def cell(column: Column, row: BenchRow, best: Value) -> Cell:
 
 
 def score_beside(metric: str, intervals: Mapping[str, Sequence[float]], deviations: Mapping[str, float]) -> str:
-    """A score's deviation, or else its interval."""
-    if metric in deviations:
+    """A score's deviation over seeds or folds, or its interval where there is none, as of an estimator that seeds don't
+    change."""
+    if round(deviations.get(metric, 0), 3) > 0 or (metric in deviations and metric not in intervals):
         return f"±{deviations[metric]:.3f}"
     if metric in intervals:
         low, high = intervals[metric]

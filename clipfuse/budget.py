@@ -36,7 +36,10 @@ class Budget:
     def _fits_size(self, row: BenchRow) -> bool | None:
         if self.max_mb is None:
             return True
-        return None if row.total_bytes is None else row.total_bytes <= self.max_mb * 1e6
+        if row.total_bytes is not None:
+            return row.total_bytes <= self.max_mb * 1e6
+        known = max(row.head_bytes or 0, row.encoder_bytes or 0)  # a part of the whole
+        return False if known > self.max_mb * 1e6 else None
 
     def _fits_time(self, row: BenchRow) -> bool | None:
         if self.max_ms is None:

@@ -13,6 +13,7 @@ from clipfuse.choose import EmptyRows, choose
 from clipfuse.errors import RunError
 from clipfuse.evaluation import REPLICATES, SEED
 from clipfuse.metrics import MetricName, evaluate
+from clipfuse.repeats import has_seeds
 from clipfuse.run import Run
 
 COMPARED: tuple[MetricName, ...] = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
@@ -45,13 +46,22 @@ class LabelComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs. ``scores``: metric -> first's, second's and their difference, None where it has no value."""
+    """Two runs.
+
+    Attributes:
+        rows: test rows.
+        scores: metric -> first's, second's and their difference, None where it has no value.
+        labels: the same of each label.
+        one_of_several: names of those that were trained with several seeds: what is compared is the first one's model,
+            and what ``bench`` shows is the mean.
+    """
 
     first: str
     second: str
     rows: int
     scores: dict[str, tuple[float, float, Difference] | None]
     labels: tuple[LabelComparison, ...]
+    one_of_several: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,8 @@ def compare(first: Run, second: Run) -> Comparison:
         ours, theirs = (getattr(one, metric) for one in each)
         known = ours is not None and theirs is not None
         scores[metric] = (ours, theirs, _difference(metric, a, b, targets)) if known else None
-    return Comparison(first.name, second.name, len(targets), scores, labels)
+    seeds = tuple(run.name for run in (first, second) if has_seeds(run.metrics))
+    return Comparison(first.name, second.name, len(targets), scores, labels, seeds)
 
 
 def paired(first: Run, second: Run) -> Difference:

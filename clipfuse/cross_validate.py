@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def _measure(
         "trivial": _trivial(first, labels),
         "thresholds": config.thresholds,
         "best_epochs": median_epochs([fold.trained for fold in folds]),
-        "seconds": {"train": sum(fold.trained.seconds for fold in folds)},
+        "seconds": {"train": statistics.mean(fold.trained.seconds for fold in folds)},
         "prediction": time_rows(folds[0].finished.predictor, everything, everything.index["test"]),
         "parameters": folds[0].finished.predictor.parameters,
         "refit": config.refit,

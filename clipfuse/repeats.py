@@ -45,6 +45,12 @@ def train_seeds(
     return found
 
 
+def has_seeds(metrics: Mapping[str, Any]) -> bool:
+    """Whether a run of these metrics was trained with several seeds on one split: its scores are a mean."""
+    repeats = metrics.get("repeats")
+    return repeats is not None and repeats["each"][0]["fold"] is None
+
+
 def repeat_entry(
     config: TrainConfig, trained: Trained, scores: Mapping[str, Any], fold: int | None = None
 ) -> dict[str, Any]:

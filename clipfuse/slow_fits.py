@@ -34,7 +34,7 @@ class SlowFit:
         head: the estimator that is to blame.
         faster: another one of its kind.
         rows: training rows.
-        seconds: of one training, about: extrapolated from the times on two samples, by a power of the rows.
+        seconds: of all trainings, about: extrapolated from the times on two samples, by a power of the rows.
     """
 
     head: str
@@ -51,9 +51,11 @@ def find_slow_fit(
     *,
     device: str = "cpu",
     load: LoadRows = load_rows,
+    trainings: int = 1,
 ) -> SlowFit | None:
     """Whether training takes long because of an estimator that has a faster sibling; None where it does not, or where
-    there are too few rows for it to. Arguments and errors are those of ``train_head``."""
+    there are too few rows for it to. ``trainings``: how many of its kind there are to be; the other arguments and
+    errors are those of ``train_head``."""
     kinds = [head.kind for head in heads_of(config).values() if head.kind in BASELINES]
     slow = next((kind for kind in kinds if BASELINES.get(kind).faster is not None), None)
     train = split.roles["train"]
@@ -71,7 +73,7 @@ def find_slow_fit(
         job = Job(config, {"train": torch.from_numpy(some).to(device)})
         seconds.append(train_jobs([job], rows, no_progress)[0].seconds)
     power = min(max(math.log2(seconds[1] / seconds[0]), 1.0), 3.0)
-    expected = seconds[1] * (len(train) / SAMPLE_ROWS) ** power
+    expected = trainings * seconds[1] * (len(train) / SAMPLE_ROWS) ** power
     faster = BASELINES.get(slow).faster
     if expected < SLOW_SECONDS or faster is None:
         return None

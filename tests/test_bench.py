@@ -131,6 +131,15 @@ def test_measured_again_on_this_machine_counts_and_the_newest_of_it(copied):
     assert bench_row(copied).features == Timing.from_dict(copied.metrics["prediction"])
 
 
+def test_heads_are_measured_again_on_the_processor(copied, monkeypatch):
+    monkeypatch.setattr(machine, "_gpu_names", lambda: frozenset({"a GPU"}))
+    where = {**compared_machine("cpu"), "device": "a GPU"}
+    write_measured(copied.path, Measured.now(where, timing(3.0), timing(9.0)))
+    row = bench_row(copied)
+    assert row.machines["end to end"].endswith("a GPU") and not row.machines["features"].endswith("a GPU")
+    assert (row.features, row.end_to_end, row.elsewhere) == (timing(3.0), timing(9.0), ())
+
+
 def test_on_another_machine_all_of_it_was_measured_elsewhere(copied, monkeypatch):
     monkeypatch.setattr(machine, "_processor", lambda: "another")
     assert set(bench_row(copied).elsewhere) == {"training", "features", "stage one"}

@@ -93,6 +93,8 @@ def test_scores_have_their_interval_or_deviation():
     micro = COLUMNS.get("micro-f1")
     assert cell(micro, BASE, None) == Cell("0.500", "0.400–0.600")
     assert cell(micro, replace(BASE, deviations={"micro_f1": 0.01}), 0.5) == Cell("0.500", "±0.010", is_best=True)
+    assert cell(micro, replace(BASE, deviations={"micro_f1": 0.0004}), None).beside == "0.400–0.600"  # no seed matters
+    assert cell(micro, replace(BASE, deviations={"micro_f1": 0.0}, intervals={}), None).beside == "±0.000"
     trivial = {"scores": {"micro_f1": 0.25}, "intervals": {"micro_f1": [0.2, 0.3]}}
     assert trivial_text(trivial, micro) == "0.250 0.200–0.300"
     assert trivial_text(trivial, COLUMNS.get("train-s")) == "–"
@@ -109,6 +111,8 @@ def test_a_budget():
     small, unknown = BASE, replace(BASE, encoder_bytes=None)
     assert [Budget(max_mb=limit).fits(small) for limit in (94.0, 93.9)] == [True, False]
     assert Budget(max_mb=100).fits(unknown) is None
+    head = BASE.head_bytes / 1e6
+    assert [Budget(max_mb=limit).fits(unknown) for limit in (head, head - 0.01)] == [None, False]
     quick = replace(BASE, features=timing(2.0), end_to_end=timing(15.0))
     assert [Budget(max_ms=limit).fits(quick) for limit in (15.0, 14.9)] == [True, False]
     from_features = replace(BASE, features=timing(2.0))  # a part of the whole: too slow is too slow

@@ -98,6 +98,15 @@ class TestTests:
         assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
 
 
+def test_a_run_of_several_seeds_is_compared_by_its_first_model(toy, runs, tmp_path, capsys):
+    several = train_head(toy.cache, toy.samples, toy.split(), small("text"), runs=tmp_path, seeds=2)
+    folds = replace(runs[0], metrics={**runs[0].metrics, "repeats": {"each": [{"fold": 1}]}})
+    found = compare(several, folds)
+    assert found.one_of_several == (several.name,)
+    show_comparison(found)
+    assert f"{several.name} was trained with several seeds" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_is_shown(runs, capsys):
     found = compare(runs[0], runs[1])
     show_comparison(found)

@@ -26,7 +26,7 @@ def large(tmp_path, build_toy, monkeypatch):
     monkeypatch.setattr(slow_fits, "SAMPLE_ROWS", 16)
     seen = []
 
-    def ask(kind, power, **others):
+    def ask(kind, power, trainings=1, **others):
         def train(jobs, rows, progress):
             (job,) = jobs
             seen.append(job.roles["train"].tolist())
@@ -34,7 +34,7 @@ def large(tmp_path, build_toy, monkeypatch):
 
         monkeypatch.setattr(slow_fits, "train_jobs", train)
         config = TrainConfig.model_validate({"head": {"kind": kind}, "fusion": {"kind": "concat"}, **others})
-        return find_slow_fit(cache, samples, split, config), len(split.roles["train"]), seen
+        return find_slow_fit(cache, samples, split, config, trainings=trainings), len(split.roles["train"]), seen
 
     return ask
 
@@ -44,6 +44,11 @@ def test_times_of_two_samples_are_extrapolated(large):
     assert (found.head, found.faster, found.rows) == ("svc", "linear-svc", rows)
     assert found.seconds == pytest.approx((rows / 16) ** 2)
     assert [len(sample) for sample in seen] == [8, 16] and seen[0] == sorted(set(seen[0]))
+
+
+def test_all_trainings_count(large):
+    once, often = large("svc", 2)[0], large("svc", 2, trainings=7)[0]
+    assert often.seconds == pytest.approx(7 * once.seconds)
 
 
 def test_a_part_of_a_stacked_fusion_counts(large):

@@ -42,6 +42,8 @@ def show_comparison(found: Comparison) -> None:
         )
     console.print(labels)
     console.print("only 1st, only 2nd: rows that one has right and the other wrong; p: McNemar's exact test, by Holm.")
+    for name in found.one_of_several:
+        print(f"{name} was trained with several seeds: this is the first one's model; bench shows the mean.")
     print(verdict(found))
 
 

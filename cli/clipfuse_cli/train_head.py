@@ -246,7 +246,8 @@ def train_head(
     deals = [[made.split()]] if cross_validate is None else made.folds(cross_validate, seeds)
     load = RememberedRows().load  # what is tried, and every baseline, reads the same rows
     for training in trainings:
-        say_what_is_special(training, made.cache, made.samples, deals[0][0], made.device, load)
+        often = seeds * (cross_validate or 1) + (training.refit == "all")
+        say_what_is_special(training, made.cache, made.samples, deals[0][0], made.device, load, trainings=often)
 
     def train(training: TrainConfig, progress: Progress) -> Run:
         if cross_validate is not None:

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 
 def say_what_is_special(
-    config: TrainConfig, cache: FeatureCache, samples: Samples, split: Split, device: str, load: LoadRows
+    config: TrainConfig,
+    cache: FeatureCache,
+    samples: Samples,
+    split: Split,
+    device: str,
+    load: LoadRows,
+    *,
+    trainings: int,
 ) -> None:
     """What an estimator does to features that it can't read as they are, and how long it will take where that is
-    long, from the rows that ``load`` reads."""
+    long, from the rows that ``load`` reads; ``trainings``: how often it is fitted, with other seeds or folds."""
     from clipfuse.baselines import BASELINES
     from clipfuse.models import heads_of
     from clipfuse.slow_fits import find_slow_fit
@@ -26,11 +33,11 @@ def say_what_is_special(
     for fusion, head in heads_of(config).items():
         if head.kind in BASELINES and BASELINES.get(head.kind).unit and fusion not in words:
             note(f"{head.kind} reads nothing below zero: features are scaled to 0 to 1, by the training rows")
-    slow = find_slow_fit(cache, samples, split, config, device=device, load=load)
+    slow = find_slow_fit(cache, samples, split, config, device=device, load=load, trainings=trainings)
     if slow is not None:
-        note(
-            f"{slow.head} on {slow.rows:,} rows will take about {_duration(slow.seconds)}; {slow.faster} is much faster"
-        )
+        times = f"{trainings} times " if trainings > 1 else ""
+        took = _duration(slow.seconds)
+        note(f"{slow.head} {times}on {slow.rows:,} rows will take about {took}; {slow.faster} is much faster")
 
 
 def _duration(seconds: float) -> str:

@@ -116,6 +116,8 @@ def fit_estimator(
         pipeline = _pipeline(choice, *features.shape, sparse=words is not None, seed=seed)
         with parallel_config(backend="threading"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline stops where it is told to
+            warnings.simplefilter("ignore", FutureWarning)  # of parameters that are to be called otherwise one day
+            warnings.filterwarnings("ignore", "cannot use tree with sparse input")  # kNN looks at all rows then
             warnings.filterwarnings("ignore", "The number of unique classes")  # combinations of labels are many
             one_column = varying.shape[1] == 1 and BASELINES.get(choice.kind).labels in ("all", "each")
             pipeline.fit(features, varying[:, 0] if one_column else varying)
