@@ -46,7 +46,7 @@ def run_encoders(run: Run, names: Mapping[str, str]) -> dict[Storage, list[Encod
         if description.is_imported:
             raise DataError(
                 f"{run.name} was trained on features that were imported ({description.name}), which nothing here makes",
-                "Predict from a cache that holds them for these rows: --cache FOLDER",
+                "Predict from a cache that holds them for these rows: clipfuse predict --cache FOLDER",
             )
         name = names.get(stream, description.encoder_name)
         precision: Precision = description.encoder["precision"]

@@ -59,7 +59,7 @@ class Picture(NamedTuple):
     treatments: tuple[str, ...]
 
 
-def decode_picture(data: bytes) -> Picture:
+def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """An RGB picture as a person would see it.
 
     EXIF orientation is applied, transparency is laid on white, more than 8 bits are scaled to 8, palettes are converted
@@ -68,8 +68,8 @@ def decode_picture(data: bytes) -> Picture:
 
     Raises:
         MemoryError: the machine has none left.
-        PictureError: empty, truncated, not a picture, an unusual format, more than 100 million pixels, or
-            one side more than 1,000 times the other.
+        PictureError: empty, truncated, not a picture, an unusual format, more than ``max_pixels`` pixels (at most 100
+            million), or one side more than 1,000 times the other.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -77,7 +77,7 @@ def decode_picture(data: bytes) -> Picture:
         raise PictureError("the file is empty")
     _silence_pillow()
     try:
-        return _decode(data)
+        return _decode(data, min(max_pixels, MAX_PIXELS))
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -111,10 +111,10 @@ def _silence_pillow() -> None:
     logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
-def _check_size(size: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise PictureError(f"{width} × {height} pixels are more than {MAX_PIXELS:,}")
+    if width * height > max_pixels:
+        raise PictureError(f"{width} × {height} pixels are more than {max_pixels:,}")
     if max(size) > MAX_RATIO * min(size):
         raise PictureError(f"{width} × {height} pixels are a line, not a picture")
 
@@ -145,13 +145,13 @@ def _is_animated(picture: ImageFile.ImageFile, data: bytes) -> bool:
     return picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
 
 
-def _decode(data: bytes) -> Picture:
+def _decode(data: bytes, max_pixels: int) -> Picture:
     """Each step lets go of the picture before it: one of 100 million pixels has 400 MB."""
     from PIL import Image
 
-    _check_size(_webp_size(data))
+    _check_size(_webp_size(data), max_pixels)
     picture: Image.Image = (file := Image.open(io.BytesIO(data), formats=_FORMATS))
-    _check_size(file.size)
+    _check_size(file.size, max_pixels)
     treatments = [FIRST_FRAME] if _is_animated(file, data) else []
     samples = read_samples(file)
     turn = _turn(file) if file.format == "TIFF" else None  # Pillow turns it while it loads it, and forgets that it did
