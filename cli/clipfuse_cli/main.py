@@ -26,6 +26,7 @@ from clipfuse_cli import (
     init,
     predict,
     recipes,
+    serve,
     train_head,
     tune,
 )
@@ -118,6 +119,7 @@ app.command("bench", rich_help_panel=_MODELS)(bench.bench)
 app.command("compare", rich_help_panel=_MODELS)(compare.compare)
 app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
+app.command("serve", rich_help_panel=_MODELS)(serve.serve)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
 app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
 app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)
