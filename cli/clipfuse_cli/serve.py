@@ -52,7 +52,7 @@ def serve(
     try:
         from clipfuse.serve.app import create_app
         from clipfuse.serve.guard import is_loopback
-        from clipfuse.serve.server import listen, run_server
+        from clipfuse.serve.server import listen, make_server
     except ModuleNotFoundError as error:
         raise ConfigError(f"clipfuse serve needs {error.name}", "Type: pip install 'clipfuse[serve]'") from error
     from clipfuse.loaded_run import load_run
@@ -91,6 +91,7 @@ def serve(
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server's ordinary end, too
         try:
-            run_server(create_app(loaded, limits=limits, host=host, token=token), listening, on_ready=ready)
+            app = create_app(loaded, limits=limits, host=host, token=token)
+            make_server(app, on_ready=ready).run(sockets=[listening])
         except KeyboardInterrupt:
             note("stopped")

@@ -25,25 +25,26 @@ _CONNECTIONS = 1_000
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 for any that is free. Raises ConfigError."""
+    if not 0 <= port < 65_536:
+        raise ConfigError(f"there is no port {port}", "Ports go from 0 to 65535")
     try:
         place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(place[4][:2], family=place[0], backlog=256)
-    except OverflowError:
-        raise ConfigError(f"there is no port {port}", "Ports go from 0 to 65535") from None
     except OSError as error:
         fix = "Choose another with --port, or 0 for any that is free"
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             fix = "Give an address of this machine with --host: 127.0.0.1, or 0.0.0.0 for all of them"
-        raise ConfigError(f"can't listen on {host}, port {port}: {error.strerror or error}", fix) from error
+        reason = str(error.strerror or error).partition(" (")[0]
+        raise ConfigError(f"can't listen on {host}, port {port}: {reason}", fix) from error
 
 
-def run_server(app: ASGIApp, listening: socket.socket, *, on_ready: Callable[[], None]) -> None:
-    """Answer until SIGINT or SIGTERM; what is under way is then answered, and the signal raised again.
+def make_server(app: ASGIApp, *, on_ready: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server whose ``run(sockets=[...])`` answers until SIGINT or SIGTERM, or until ``should_exit`` is set.
 
-    ``on_ready`` is called when requests are answered.
+    What is under way is then answered, and the signal raised again. ``on_ready`` is called when requests are answered.
     """
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of every odd body
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for name in ("python_multipart", "uvicorn.error"):  # they warn of every odd request
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
         http=_Protocol,
@@ -58,7 +59,7 @@ def run_server(app: ASGIApp, listening: socket.socket, *, on_ready: Callable[[],
         timeout_graceful_shutdown=_STOP_SECONDS,
         h11_max_incomplete_event_size=_HEAD_BYTES,
     )
-    _Server(config, on_ready).run(sockets=[listening])
+    return _Server(config, on_ready)
 
 
 class _Server(uvicorn.Server):

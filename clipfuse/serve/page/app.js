@@ -7,7 +7,8 @@ const TYPING = 300; // ms without a key before a caption is asked for
 const TRIES = 6;
 
 const $ = (id) => document.getElementById(id);
-const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.0095 ? 1 : 0)}%`;
+const percent = (value) =>
+  value > 0 && value < 0.0005 ? "<0.1%" : `${(100 * value).toFixed(value > 0 && value < 0.0095 ? 1 : 0)}%`;
 const rows = [];
 const run = { labels: [], emptyRows: "nothing", reads: [], columns: [], limits: null };
 let token = null;
@@ -63,6 +64,7 @@ async function start() {
     $("rule").textContent += " Where none is, the most probable one is chosen.";
   }
   drawThresholds();
+  drawCounts();
   for (const row of rows) {
     drawNumbers(row);
     queue(row);
@@ -240,9 +242,7 @@ function drawBars(row) {
   const list = row.element.querySelector(".bars");
   const chosen = new Set(chosenOf(row));
   const order = row.order.filter((name, place) => row.isWhole || place < SHOWN || chosen.has(name));
-  const hadFocus = list.contains(document.activeElement);
   list.replaceChildren(...order.map((name) => drawBar(row, name, chosen.has(name))));
-  if (hadFocus) list.focus();
   const more = row.element.querySelector(".more");
   more.hidden = row.order.length <= SHOWN;
   more.textContent = row.isWhole ? "Show fewer" : `Show all ${row.order.length}`;
@@ -292,31 +292,30 @@ function drawThresholds() {
     ...run.labels.map((label, place) => {
       const element = document.createElement("div");
       element.className = "threshold";
+      const head = document.createElement("div");
       const name = document.createElement("label");
-      const text = document.createElement("span");
-      text.className = "name";
-      text.textContent = label.name;
-      label.output = document.createElement("output");
+      name.textContent = label.name;
+      label.seen = document.createElement("span");
+      label.seen.setAttribute("aria-hidden", "true"); // the slider says it
       label.input = document.createElement("input");
       Object.assign(label.input, { type: "range", min: "0", max: "1", step: "0.01", id: `threshold-${place}` });
-      name.htmlFor = label.output.htmlFor = label.input.id;
-      name.append(text, label.output);
+      name.htmlFor = label.input.id;
+      head.append(name, label.seen);
       label.input.addEventListener("input", () => {
         label.threshold = Number(label.input.value);
-        drawThreshold(label);
+        drawThresholdState(label);
         rows.forEach(drawBars);
         drawCounts();
       });
-      element.append(name, label.input);
-      drawThreshold(label);
+      element.append(head, label.input);
+      drawThresholdState(label);
       return element;
     }),
   );
 }
 
-function drawThreshold(label) {
+function drawThresholdState(label) {
   if (Number(label.input.value) !== label.threshold) label.input.value = String(label.threshold);
-  label.input.setAttribute("aria-valuetext", percent(label.threshold));
   $("reset").disabled = run.labels.every(({ threshold, own }) => threshold === own);
 }
 
@@ -325,8 +324,9 @@ function drawCounts() {
   const counts = new Map(run.labels.map(({ name }) => [name, 0]));
   for (const row of answered) for (const name of chosenOf(row)) counts.set(name, counts.get(name) + 1);
   for (const label of run.labels) {
-    const share = answered.length > 0 ? ` · ${counts.get(label.name)} of ${answered.length}` : "";
-    label.output.textContent = `${percent(label.threshold)}${share}`;
+    const share = answered.length > 0 ? `${counts.get(label.name)} of ${answered.length}` : "";
+    label.seen.textContent = [percent(label.threshold), share].filter(Boolean).join(" · ");
+    label.input.setAttribute("aria-valuetext", percent(label.threshold) + (share ? `, chosen in ${share} rows` : ""));
   }
   $("count").textContent = rows.length > 0 ? `(${rows.length})` : "";
   $("empty").hidden = rows.length > 0;
@@ -360,7 +360,7 @@ $("download").addEventListener("click", download);
 $("reset").addEventListener("click", () => {
   for (const label of run.labels) {
     label.threshold = label.own;
-    drawThreshold(label);
+    drawThresholdState(label);
   }
   rows.forEach(drawBars);
   drawCounts();
