@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

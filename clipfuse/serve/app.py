@@ -30,6 +30,7 @@ from clipfuse.serve.limits import Limits
 from clipfuse.serve.measures import Measures
 from clipfuse.serve.refusal import ErrorAnswer, Refusal, add_handlers
 from clipfuse.serve.rows import ServedRow, read_body, read_rows
+from clipfuse.serve.torch_threads import choose_torch_threads
 
 PAGE = Path(__file__).parent / "page"
 _FILES = {"/": "index.html"} | {f"/{name}": name for name in ("app.js", "table.js", "style.css", "icon.svg")}
@@ -58,6 +59,7 @@ class Service:
             batch_rows=limits.batch_rows,
             batch_seconds=limits.batch_seconds,
             on_batch=self.measures.on_batch,
+            begin=lambda: choose_torch_threads(loaded),
         )
         self.measures.under_way.set_function(lambda: self.queue.under_way)
 
@@ -171,7 +173,7 @@ def create_app(
 def _routes(service: Service, *, secured: bool) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        service.queue.start()
+        await run_in_threadpool(service.queue.start)
         yield
         await run_in_threadpool(service.queue.close, service.limits.answer_seconds)
 

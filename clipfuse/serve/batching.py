@@ -49,6 +49,7 @@ class BatchQueue(Generic[Row, Answer]):
         batch_rows: rows of one call of ``work``; a request that has more comes alone.
         batch_seconds: how long the first request of a batch waits for others.
         on_batch: called with the rows of each batch and its seconds.
+        begin: called by the one thread before anything else.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class BatchQueue(Generic[Row, Answer]):
         batch_rows: int,
         batch_seconds: float,
         on_batch: Callable[[int, float], None],
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
         self._work = work
         self._most = waiting
         self._batch_rows = batch_rows
         self._batch_seconds = batch_seconds
         self._on_batch = on_batch
+        self._begin = begin
+        self._begun: Future[None] = Future()
         self._jobs: deque[Job[Row, Answer]] = deque()
         self._changed = threading.Condition()
         self._under_way = 0
@@ -83,8 +87,9 @@ class BatchQueue(Generic[Row, Answer]):
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer; returns when ``begin`` is done, and raises what it raised."""
         self._thread.start()
+        self._begun.result()
 
     def close(self, seconds: float) -> None:
         """Answer what is waiting, for so many seconds; what is left then fails with QueueClosed."""
@@ -129,6 +134,12 @@ class BatchQueue(Generic[Row, Answer]):
         job.answers.cancel()
 
     def _run(self) -> None:
+        try:
+            self._begin()
+        except Exception as error:
+            self._begun.set_exception(error)
+            return
+        self._begun.set_result(None)
         while batch := self._next():
             started = time.monotonic()
             self._answer(batch)

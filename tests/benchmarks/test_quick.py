@@ -19,6 +19,7 @@ QUICK = (
     "race",
     "recipes",
     "reports",
+    "serve",
     "start",
     "streaming",
     "tune",
