@@ -52,7 +52,7 @@ def main() -> None:
     options.add_argument("--hostile", type=int, default=1_000)
     chosen = options.parse_args()
     if chosen.quick:
-        chosen.rows, chosen.clients, chosen.seconds, chosen.requests, chosen.hostile = 60, [1, 4], 0.3, 40, 40
+        chosen.rows, chosen.clients, chosen.seconds, chosen.requests, chosen.hostile = 60, [1, 4], 0.2, 20, 26
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_data(chosen, Path(folder) / "data")
         run = chosen.run or train(dataset, Path(folder), quick=chosen.quick)
