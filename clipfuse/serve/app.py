@@ -61,6 +61,7 @@ def _routes(service: Service, *, secured: bool) -> FastAPI:
         description=f"Several labels per picture and caption, by run {service.loaded.run.name}.",
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     add_handlers(app)

@@ -104,7 +104,7 @@ class TestLook:
             assert answer.headers["x-content-type-options"] == "nosniff"
 
     def test_nothing_else_is_there(self, client):
-        for path in ("/docs", "/redoc", "/page/app.js", "/../app.py", "/%2e%2e/app.py", "//etc/passwd"):
+        for path in ("/docs", "/redoc", "/labels/", "/page/app.js", "/../app.py", "/%2e%2e/app.py", "//etc/passwd"):
             answer = client.get(path)
             assert answer.status_code == 404 and answer.json()["error"]["code"] == "not_found"
         assert client.get("/predict").json()["error"]["code"] == "method_not_allowed"
