@@ -8,7 +8,7 @@ CLIPFUSE := $(BIN)/clipfuse
 # the tests start many processes that import the same libraries: their compiled form is kept
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test faults check format bench clean
+.PHONY: install demo test chromium faults check format bench clean
 
 install: $(READY)
 
@@ -30,8 +30,16 @@ demo: $(READY)
 	$(CLIPFUSE) demo
 
 # two at a time; for a single file "$(BIN)/python -m pytest tests/test_train.py" is quicker
-test: $(READY)
+test: $(READY) chromium
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+# for the tests of the page of clipfuse serve, which are skipped where it is not to be had
+chromium:
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || { [ "$$(id -u)" = 0 ] && . /etc/os-release && \
+	  [ "$$ID" = debian ] && export DEBIAN_FRONTEND=noninteractive && timeout 600 sh -c '\
+	  apt-get install -y --no-install-recommends chromium chromium-driver || { apt-get update && \
+	  apt-get install -y --no-install-recommends chromium chromium-driver; }'; } >/dev/null 2>&1 || \
+	  echo "no chromium: the page of clipfuse serve is not tested" >&2
 
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults --faults
@@ -50,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/reports.py
+	$(BIN)/python benchmarks/serve.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

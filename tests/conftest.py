@@ -244,3 +244,43 @@ def scenes(tmp_path_factory, settings):
     configs = {"sum": settings("sum"), "image": settings("image"), "knn": settings("concat", "knn")}
     runs = {kind: train_head(cache, samples, split, config, runs=folder / "runs") for kind, config in configs.items()}
     return Scenes(folder, table, folder / "images", cache, runs)
+
+
+@pytest.fixture(scope="session")
+def wider(tmp_path_factory, _quick_intervals):
+    """Runs that read numbers, and captions as they are; a fake encoder made the rest of their features."""
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    from clipfuse.config import SplitConfig
+    from clipfuse.extract import ExtractOptions, extract
+    from clipfuse.splits import find_split
+    from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
+    from clipfuse.train_config import TrainConfig
+    from clipfuse.train_head import train_head
+    from clipfuse_cache import FeatureCache
+
+    rows, factory = 60, FakeFactory()
+    images = MemoryImages({f"p{n}": small_png(n) for n in range(rows)})
+    captions = {f"p{n}": f"photo of {'dog' if n % 2 else 'cat'}" for n in range(rows)}
+    plain = fake_dataset(images, captions)
+    numbers = np.stack([100.0 * (np.arange(rows) % 2), np.arange(rows)], axis=1)
+    dataset = replace(plain, numbers=numbers, number_names=("price", "age"))
+    folder = tmp_path_factory.mktemp("wider")
+    cache = FeatureCache(folder / "cache")
+    extract([factory], dataset, cache, ExtractOptions(shard_rows=50, threads=1))
+    samples = cache.samples()
+    split = find_split(cache, samples, SplitConfig(), None)
+    fit = {"epochs": 3, "precision": "float32"}
+
+    def train(**given):
+        config = TrainConfig.model_validate({"head": {"kind": "linear"}, "fit": fit, **given})
+        return train_head(cache, samples, split, config, runs=folder / "runs")
+
+    return SimpleNamespace(
+        factory=factory,
+        dataset=dataset,
+        plain=plain,
+        numbers=train(fusion={"kind": "concat"}, modalities=("image", "text", "numbers")),
+        words=train(fusion={"kind": "text"}, head={"kind": "multinomial-nb"}, features="tfidf"),
+    )

@@ -1,26 +1,20 @@
 """A run with its encoders in memory: what it says is what predict says, and what can't be used is told of."""
 
 import io
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from clipfuse import run_features
-from clipfuse.config import SplitConfig, TableConfig
+from clipfuse.config import TableConfig
 from clipfuse.data import load_dataset
 from clipfuse.errors import ConfigError, EncoderError, RunError, TableError
-from clipfuse.extract import ExtractOptions, extract
+from clipfuse.extract import ExtractOptions
 from clipfuse.given_rows import GivenRows
 from clipfuse.loaded_run import load_run
 from clipfuse.predict import predict
-from clipfuse.splits import find_split
-from clipfuse.testing import FakeFactory, MemoryImages, fake_dataset, small_png
-from clipfuse.train_config import TrainConfig
-from clipfuse.train_head import train_head
-from clipfuse_cache import FeatureCache
+from clipfuse.testing import small_png
 
 
 @pytest.fixture(scope="module")
@@ -128,35 +122,6 @@ def test_numbers_are_cells_or_not():
     found = GivenRows.of(None, None, {"price": [1, None, float("nan"), float("inf"), "3", True, 10**400]})
     np.testing.assert_array_equal(found.numbers[:, 0], [1, *[np.nan] * 6])
     assert [bool(one) for one in found.problems] == [False, False, False, True, True, True, True]
-
-
-@pytest.fixture(scope="module")
-def wider(tmp_path_factory):
-    """Runs that read numbers, and captions as they are."""
-    rows, factory = 60, FakeFactory()
-    images = MemoryImages({f"p{n}": small_png(n) for n in range(rows)})
-    captions = {f"p{n}": f"photo of {'dog' if n % 2 else 'cat'}" for n in range(rows)}
-    plain = fake_dataset(images, captions)
-    numbers = np.stack([100.0 * (np.arange(rows) % 2), np.arange(rows)], axis=1)
-    dataset = replace(plain, numbers=numbers, number_names=("price", "age"))
-    folder = tmp_path_factory.mktemp("wider")
-    cache = FeatureCache(folder / "cache")
-    extract([factory], dataset, cache, ExtractOptions(shard_rows=50, threads=1))
-    samples = cache.samples()
-    split = find_split(cache, samples, SplitConfig(), None)
-    fit = {"epochs": 3, "precision": "float32"}
-
-    def train(**given):
-        config = TrainConfig.model_validate({"head": {"kind": "linear"}, "fit": fit, **given})
-        return train_head(cache, samples, split, config, runs=folder / "runs")
-
-    return SimpleNamespace(
-        factory=factory,
-        dataset=dataset,
-        plain=plain,
-        numbers=train(fusion={"kind": "concat"}, modalities=("image", "text", "numbers")),
-        words=train(fusion={"kind": "text"}, head={"kind": "multinomial-nb"}, features="tfidf"),
-    )
 
 
 def test_numbers(wider, monkeypatch):

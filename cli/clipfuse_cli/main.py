@@ -29,6 +29,7 @@ from clipfuse_cli import (
     predict,
     recipes,
     report,
+    serve,
     train_head,
     tune,
 )
@@ -124,6 +125,7 @@ app.command("predict", rich_help_panel=_MODELS)(predict.predict)
 app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
 app.command("export", rich_help_panel=_MODELS)(export.export)
 app.command("doctor", rich_help_panel=_DATA)(doctor.doctor)
+app.command("serve", rich_help_panel=_MODELS)(serve.serve)
 app.command("demo", rich_help_panel=_LOOK)(demo.demo)
 app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
 app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)

@@ -21,6 +21,7 @@ QUICK = (
     "recipes",
     "report",
     "reports",
+    "serve",
     "start",
     "streaming",
     "tune",

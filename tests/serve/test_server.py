@@ -1,0 +1,69 @@
+"""On a socket: heads that never end, heads that are too long, places where nobody may listen."""
+
+import json
+import socket
+import urllib.request
+
+import pytest
+from serve.conftest import SMALL, listening
+
+from clipfuse.errors import ConfigError
+from clipfuse.serve import server
+from clipfuse.serve.app import create_app
+from clipfuse.serve.server import listen
+
+
+@pytest.fixture(scope="module")
+def port(loaded):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "_HEAD_SECONDS", 0.2)
+        patch.setattr(server, "_IDLE_SECONDS", 1)
+        with listening(create_app(loaded, limits=SMALL, token=None)) as found:
+            yield found
+
+
+def talk(port, *pieces):
+    """All that is answered until the server ends the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        for piece in pieces:
+            line.sendall(piece)
+        found = b""
+        while part := line.recv(65536):
+            found += part
+    return found
+
+
+def test_it_answers(port):
+    body = json.dumps([{"caption": "a dog"}]).encode()
+    request = urllib.request.Request(
+        f"http://localhost:{port}/predict", body, {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert len(json.load(answer)["rows"]) == 1 and "server" not in answer.headers
+
+
+def test_a_head_that_never_ends(port):
+    assert talk(port, b"") == b""
+    assert talk(port, b"GET /health HTTP/1.1\r\nHost: local") == b""
+    found = talk(port, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /hea")
+    assert found.count(b'{"status":"ok"}') == 1
+
+
+def test_heads_that_are_wrong(port):
+    long = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 3_000_000 + b"\r\n\r\n"
+    for head in (long, b"\x16\x03\x01 TLS?\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/9\r\n\r\n"):
+        try:
+            assert talk(port, head).startswith(b"HTTP/1.1 4")
+        except (ConnectionResetError, BrokenPipeError):  # it need not read on
+            continue
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n"
+    assert talk(port, head).startswith(b"HTTP/1.1 400")
+
+
+def test_a_place_that_is_taken():
+    with listen("127.0.0.1", 0) as taken, pytest.raises(ConfigError, match=r"in use.*--port"):
+        listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(ConfigError, match="no port 99999"):
+        listen("127.0.0.1", 99_999)
+    with pytest.raises(ConfigError, match="--host"):
+        listen("no.such.host.invalid", 0)
