@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from clipfuse.data.split import Role, Split
-from clipfuse.duplicates import MODALITIES, tables_to_compare
 from clipfuse.equal_inputs import Keys, caption_keys, picture_keys
-from clipfuse.near_duplicates import Readable, first_similar
-from clipfuse_cache import FeatureCache, Samples
+from clipfuse.near_duplicates import Readable, compared, first_similar
+from clipfuse.stream_tables import StreamTables
+from clipfuse_cache import Samples
 
 LeakKind = Literal["picture", "caption", "similar"]
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
@@ -34,14 +34,14 @@ class Leak:
         role: where they are held out.
         rows: how many; each is counted under the first kind that fits.
         first: the first of them, and the row whose double it is.
-        looked_at: rows of the role that were compared.
+        looked_at: rows of the role that were compared; None in runs that did not keep it.
     """
 
     kind: LeakKind
     role: Role
     rows: int
     first: tuple[str, str]
-    looked_at: int
+    looked_at: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -49,15 +49,15 @@ class Leak:
 
 
 def find_leaks(
-    cache: FeatureCache, samples: Samples, splits: Sequence[Split], *, products: int = PRODUCTS
+    tables: StreamTables, samples: Samples, splits: Sequence[Split], *, products: int = PRODUCTS
 ) -> list[Leak]:
     """What of the test rows is in train or validation too, and of the validation rows in train.
 
     Equal pictures and captions are looked for (case and space in captions do not count), then near-duplicates: by the
-    groups of a split's grouping; where it has none, by the features of pictures if the cache has any, else of captions.
+    groups of a split's grouping; where it has none, by the features that are read of pictures, if any, or of captions.
 
     Args:
-        cache: of the samples.
+        tables: what a model reads of the samples.
         samples: hold every row of the splits.
         splits: the roles; several are folds, and a row is counted once however many of them it leaks in.
         products: multiplications that the comparison of features may take, for each role of each split: beyond them
@@ -68,7 +68,7 @@ def find_leaks(
         CacheCorrupt: a shard is damaged.
     """
     pictures, captions = picture_keys(samples), caption_keys(samples)
-    tables = [] if all(split.grouping for split in splits) else _tables(cache, samples)
+    readable = [] if all(split.grouping for split in splits) else _readable(tables, samples)
     leaks = []
     for role in _BEFORE:
         sides = [_sides(samples, split, role) for split in splits]
@@ -83,8 +83,8 @@ def find_leaks(
                 elif split.grouping is not None:
                     found = _equal(split.grouping.of(samples.ids).tolist(), rest, earlier)
                 else:
-                    rest = _affordable(rest, len(earlier), tables, products)
-                    found = _similar(tables, rest, earlier)
+                    rest = _affordable(rest, len(earlier), readable, products)
+                    found = _similar(readable, rest, earlier)
                 looked_at.update(rest)
                 doubles = {**found, **doubles}
             if doubles:
@@ -114,7 +114,8 @@ def _describe(leak: Leak) -> str:
         return f"{who} {have} the picture of {whose} ({first})"
     if leak.kind == "caption":
         return f"{who} {have} the caption of {whose} word for word, as short captions often do ({first})"
-    return f"{who} of {leak.looked_at} compared {have} a near-duplicate among the {_OTHER[leak.role]} rows ({first})"
+    compared_rows = "" if leak.looked_at is None else f" of {leak.looked_at} compared"
+    return f"{who}{compared_rows} {have} a near-duplicate among the {_OTHER[leak.role]} rows ({first})"
 
 
 def _equal(keys: Keys, rows: Iterable[int], earlier: Iterable[int]) -> dict[int, int]:
@@ -123,11 +124,10 @@ def _equal(keys: Keys, rows: Iterable[int], earlier: Iterable[int]) -> dict[int,
     return {row: first[keys[row]] for row in rows if keys[row] in first}
 
 
-def _tables(cache: FeatureCache, samples: Samples) -> list[Readable]:
+def _readable(tables: StreamTables, samples: Samples) -> list[Readable]:
     """What is compared: the features of all rows."""
-    found = (tables_to_compare(cache, samples, modality) for modality in MODALITIES)
-    tables = next((tables for tables in found if tables), [])
-    readable = [Readable.from_table(table, table.locate(samples.ids)) for table in tables]
+    found = [tables[name] for name in compared(tables)]
+    readable = [Readable.from_table(table, table.locate(samples.ids)) for table in found]
     return [one.minus(one.centre()) for one in readable]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipfuse.stream_tables import StreamTables
+from clipfuse.streams import modality_of
 from clipfuse_cache import Features, FeatureTable, Places
 
 TILE = 2048
@@ -62,6 +64,13 @@ class Readable:
     def minus(self, centre: NDArray[np.float32]) -> Readable:
         """Them without what ``centre``, (dim,), says that they have in common."""
         return Readable(self.valid, self.dim, lambda rows: np.asarray(self.read(rows), dtype=np.float32) - centre)
+
+
+def compared(tables: StreamTables) -> list[str]:
+    """The streams by which rows are compared: pictures where there are any of one token, else captions."""
+    single = [name for name in tables if tables[name].description.tokens == 1]
+    of_modality = ([name for name in single if modality_of(name) == modality] for modality in ("image", "text"))
+    return next((names for names in of_modality if names), [])
 
 
 def connect_similar(

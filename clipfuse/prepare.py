@@ -79,7 +79,7 @@ class Prepared:
             "cache": str(self.cache.root),
             "stage_one": None if extraction is None else extraction.to_dict(),
             "split": {"name": split.name, "method": split.method, "digest": split.digest, "seed": split.seed},
-            "leaks": [leak.to_dict() for leak in find_leaks(self.cache, self.samples, folds or [split])],
+            "leaks": [leak.to_dict() for leak in find_leaks(self.tables, self.samples, folds or [split])],
             "from": origin,
         }
 

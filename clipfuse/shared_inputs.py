@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfuse.duplicates import MODALITIES
 from clipfuse.equal_inputs import caption_keys, picture_keys
-from clipfuse.near_duplicates import Readable, first_similar
+from clipfuse.near_duplicates import Readable, compared, first_similar
 from clipfuse.stream_tables import StreamTables
-from clipfuse.streams import modality_of
 from clipfuse_cache import Samples
 
 
@@ -44,9 +42,7 @@ def are_similar(
     Raises:
         RowsMissing, CacheCorrupt: features that are not there, or damaged.
     """
-    single = [name for name in tables if tables[name].description.tokens == 1]
-    of_modality = ([name for name in single if modality_of(name) == modality] for modality in MODALITIES)
-    names = next((names for names in of_modality if names), [])
+    names = compared(tables)
     if not names or not len(other_ids):
         return np.zeros(len(ids), dtype=np.bool_)
     here, there = (

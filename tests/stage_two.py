@@ -26,3 +26,15 @@ def same_predictions(run, cache):
     tables = {name: cache.table(about) for name, about in opened.streams.items()}
     streams = read_streams(StreamTables(tables), kept.ids)
     return opened.predictor().probabilities(streams), kept.probabilities
+
+
+def every_table(toy):
+    """All feature tables of a toy's cache, as if a model read them."""
+    from clipfuse.stream_tables import StreamTables
+
+    found, count = {}, {}
+    for table in toy.cache.tables():
+        modality = table.description.modality
+        count[modality] = count.get(modality, 0) + 1
+        found[modality if count[modality] == 1 else f"{modality}-{count[modality]}"] = table
+    return StreamTables(found)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stage_two import same_predictions, small
+from stage_two import every_table, same_predictions, small
 
 from clipfuse.bench import bench
 from clipfuse.calibration import fit_calibration
@@ -65,9 +65,9 @@ def test_each_modality_alone_is_scored_on_all_rows(toy, run, tmp_path, deals):
 
 
 def test_leaks_are_those_of_all_folds(run, toy, deals):
-    expected = [leak.to_dict() for leak in find_leaks(toy.cache, toy.samples, deals[0])]
+    expected = [leak.to_dict() for leak in find_leaks(every_table(toy), toy.samples, deals[0])]
     assert run.metrics["leaks"] == expected
-    first = [leak.to_dict() for leak in find_leaks(toy.cache, toy.samples, deals[0][:1])]
+    first = [leak.to_dict() for leak in find_leaks(every_table(toy), toy.samples, deals[0][:1])]
     assert sum(leak["rows"] for leak in expected) > sum(leak["rows"] for leak in first) > 0
 
 

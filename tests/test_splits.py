@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from stage_two import every_table
 
 from clipfuse.config import SplitConfig
 from clipfuse.errors import CacheCorrupt, CacheError, ConfigError
@@ -147,11 +148,11 @@ def with_doubles(toy):
 
 def test_duplicates_are_kept_on_one_side(bare):
     toy = with_doubles(bare)
-    assert find_leaks(toy.cache, toy.samples, [find(toy)])
+    assert find_leaks(every_table(toy), toy.samples, [find(toy)])
     split = find(toy, group_duplicates=True)
     assert split.name == "stratified-v0.1-t0.2-s0-grouped0.9"
     assert {role: len(ids) for role, ids in split.roles.items()} == {"train": 42, "validation": 6, "test": 12}
-    assert find_leaks(toy.cache, toy.samples, [split]) == []
+    assert find_leaks(every_table(toy), toy.samples, [split]) == []
     pairs = set(zip(toy.ids[10:20], toy.ids[30:40], strict=True))
     assert pairs <= {group for group in split.grouping.groups if len(group) == 2}
     assert find(toy, group_duplicates=True) == split == read_split(toy.cache.splits / f"{split.name}.json")
@@ -163,7 +164,7 @@ def test_duplicates_of_given_test_rows_stay_where_they_are(bare):
     split = find(two, group_duplicates=True)
     assert split.roles["test"] == two.ids[30:]
     assert split.name == "test-table-v0.1-s0-grouped0.9"
-    leaks = find_leaks(two.cache, two.samples, [split])
+    leaks = find_leaks(every_table(two), two.samples, [split])
     assert [(leak.kind, leak.role, leak.rows) for leak in leaks] == [("picture", "test", 10)]
     one = two.with_samples(tables=("a.csv",), table_of=0 * two.samples.table_of)
     assert find(one, method="position", group_duplicates=True).grouping == split.grouping
@@ -189,7 +190,7 @@ def test_cross_validation_leaves_the_test_rows_alone(bare):
         for split in splits:
             assert sorted(name for ids in split.roles.values() for name in ids) == sorted(toy.ids[:45])
         assert len({name for split in splits for name in split.roles["test"]}) == 45
-        assert not any(find_leaks(toy.cache, toy.samples, [split]) for split in splits)
+        assert not any(find_leaks(every_table(toy), toy.samples, [split]) for split in splits)
 
 
 @pytest.mark.parametrize("k", [1, 61])
