@@ -64,6 +64,8 @@ def test_nearly_equal_pictures_are_all_found(build_toy, add_features, tmp_path):
     pairs = {frozenset((row[2], row[5])) for row in found.rows}
     assert pairs == {frozenset(toy.ids[n] for n in pair) for pair in ((3, 7), (3, 50), (7, 50))}
     cosines = [row_of(found, n)["cosine"] for n in range(3)]
+    order = [(not row[1], -row[0]) for row in found.rows]  # what flatters scores first, then what is nearest
+    assert order == sorted(order)
     centred = values.astype(np.float16).astype(np.float32)
     centred -= centred.mean(axis=0)
     one, other = centred[3], centred[7]
@@ -157,6 +159,7 @@ def test_odd_sizes(small, tmp_path):
     ]
     assert found.count == 2
     assert far_from_usual(np.array([10, 10, 10])).tolist() == [0, 0, 0]
+    assert far_from_usual(np.array([50, 100, 200])).tolist() == pytest.approx([-0.6745, 0, 0.6745], abs=1e-3)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
