@@ -49,6 +49,17 @@ def test_equal_inputs_within_and_across_roles(small):
     assert alone.count == 2 and "across" not in alone.detail and row_of(alone)["across roles"] is False
 
 
+def test_very_many_pairs_are_counted_and_some_are_listed(small, monkeypatch):
+    from clipfuse.doctor import duplicates
+
+    monkeypatch.setattr(duplicates, "LISTED", 5)
+    monkeypatch.setattr(duplicates, "RANKED", 7)
+    toy = small.with_samples(captions=("a dog",) * 60)
+    found = equal_captions(Subject(toy.cache, toy.samples, toy.split()))
+    assert (found.count, len(found.rows)) == (59, 5) and "the first 5 are listed" in found.detail
+    assert all(row[0] is True for row in found.rows)
+
+
 def test_nearly_equal_pictures_are_all_found(build_toy, add_features, tmp_path):
     small = build_toy(tmp_path / "cache", rows=60, modalities=("text",))
     rng = np.random.default_rng(0)
