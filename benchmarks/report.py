@@ -23,6 +23,8 @@ from clipfuse.train_head import train_head
 
 TESTED = 5000
 FUSIONS = ("sum", "image", "text")
+MEASURED = ((1, False), (1, True), (3, False), (3, True))
+"""Runs of a report, and whether the data are checked."""
 
 
 def main() -> None:
@@ -39,7 +41,7 @@ def main() -> None:
         names, rows = train(chosen, folder)
         found = [
             measure(folder, names[:count], rows, health=health, repeats=chosen.repeats)
-            for count, health in ((1, False), (1, True), (3, False), (3, True))
+            for count, health in (MEASURED[1:2] if chosen.quick else MEASURED)
         ]
     report("report", chosen, found, {"repeats": chosen.repeats, "rows of the cache": chosen.rows})
     if chosen.out is None:
@@ -53,7 +55,7 @@ def train(options: argparse.Namespace, folder: Path) -> tuple[list[str], int]:
     share = min(TESTED / len(samples), 0.5) if options.quick else TESTED / len(samples)
     split = find_split(cache, samples, SplitConfig(test=share), None)
     names = []
-    for kind in FUSIONS:
+    for kind in FUSIONS[:1] if options.quick else FUSIONS:
         config = TrainConfig(
             fusion=FusionConfig(kind=kind),
             head=HeadConfig(kind="mlp"),

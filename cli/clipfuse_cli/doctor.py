@@ -58,7 +58,7 @@ def doctor(
     opened = FeatureCache(o.cache_path(project, cache))
     samples = opened.samples()
     kept = find_kept_split(opened, split)
-    dataset = find_dataset(project, table, images)
+    dataset = find_dataset(project, table, images, samples)
     asked = _ask(opened, samples, project, run, folds, runs, device)
     with progress_bar() as progress:
         subject = Subject(opened, samples, kept, asked, dataset)

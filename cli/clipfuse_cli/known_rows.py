@@ -13,23 +13,28 @@ if TYPE_CHECKING:
     from clipfuse.config import ProjectConfig
     from clipfuse.data import Dataset
     from clipfuse.data.split import Split
-    from clipfuse_cache import FeatureCache
+    from clipfuse_cache import FeatureCache, Samples
 
 
-def find_dataset(project: ProjectConfig, table: Path | None, images: Path | None) -> Dataset | None:
+def find_dataset(
+    project: ProjectConfig, table: Path | None, images: Path | None, samples: Samples | None
+) -> Dataset | None:
     """The rows of the table that is named, or of those in clipfuse.toml; None where there are none, or where the latter
-    can't be read, which is said.
+    can't be read, which is said. A table that is named is read as that of ``samples`` was.
 
     Raises:
+        ConfigError: pictures are named, and no table.
         DataError: the table or the pictures that are named can't be read.
     """
     from clipfuse.data import concatenate, load_dataset
     from clipfuse.errors import ClipfuseError
     from clipfuse_cli.console import note
 
-    if table is None and project.data is None:
+    if table is None and images is None and project.data is None:
         return None
-    tables = o.loaded_tables(o.with_table(project, table, images))
+    layout = samples.layout if samples is not None and table is not None else {}
+    columns = {name: layout.get(name) for name in ("id_column", "image_column", "caption_column")}
+    tables = o.loaded_tables(o.with_table(project, table, images, **columns))
     try:
         return concatenate([load_dataset(one) for one in tables])
     except ClipfuseError as error:

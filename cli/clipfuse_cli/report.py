@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from clipfuse.run import Run
     from clipfuse_cache import FeatureCache, Samples
 
-_PRODUCTS = 100_000_000_000
-"""Multiplications of a search for near-duplicates that a report waits for: a few seconds."""
+_PRODUCTS = 30_000_000_000
+"""Multiplications of a search for near-duplicates that a report waits for: about a second."""
 
 
 def report(
@@ -59,7 +59,7 @@ def report(
     found = FeatureCache(cache or Path(loaded[0].metrics["cache"]))
     samples = _samples(found, required=cache is not None)
     by_id = table is None and project.data is None and images is not None
-    dataset = None if by_id else find_dataset(project, table, images)
+    dataset = None if by_id else find_dataset(project, table, images, samples)
     source = open_images(images) if by_id and images is not None else None
     section = None
     if health and samples is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,10 @@ from clipfuse.equal_inputs import Keys, caption_keys, connect_equal, picture_key
 from clipfuse.near_duplicates import Readable, connect_similar
 
 _WORDS = {"image": "pictures", "text": "captions"}
+LISTED = 10_000
+"""Pairs that are listed: a caption that many rows share makes very many."""
+RANKED = 100_000
+"""Pairs whose cosines are compared, those across roles first."""
 _BLOCK = 8192  # pairs whose cosines are computed at once
 _LEAK = (
     "Across roles, scores on the held-out row flatter: clipfuse train-head --group-duplicates keeps them on one side."
@@ -74,32 +80,33 @@ def similar_inputs(subject: Subject, modality: str, similarity: float, products:
     keys = picture_keys(samples) if modality == "image" else caption_keys(samples)
     differ = [keys[one] != keys[other] for one, other in pairs.tolist()]
     pairs = pairs[np.array(differ, dtype=bool)]
-    return _pairs(subject, about, pairs, int(readable[0].valid.sum()), _cosines(readable[0], pairs))
+    return _pairs(subject, about, pairs, int(readable[0].valid.sum()), readable[0])
 
 
 def _pairs(
-    subject: Subject,
-    about: Finding,
-    pairs: NDArray[np.int64],
-    looked_at: int,
-    cosines: NDArray[np.float32] | None = None,
+    subject: Subject, about: Finding, pairs: NDArray[np.int64], looked_at: int, features: Readable | None = None
 ) -> Finding:
-    """Those across roles first, then the most similar."""
+    """Those across roles first, then, with ``features``, the most similar. All are counted, the first are listed."""
     roles = subject.roles()
     across = (roles[pairs[:, 0]] != roles[pairs[:, 1]]) & (roles[pairs] != "").all(axis=1)
-    order = np.lexsort((-(cosines if cosines is not None else np.zeros(len(pairs))), ~across))
+    ranked = np.argsort(~across, kind="stable")[:RANKED]
+    cosines = None
+    if features is not None:
+        cosines = _cosines(features, pairs[ranked])
+        order = np.lexsort((-cosines, ~across[ranked]))
+        ranked, cosines = ranked[order], cosines[order]
     rows: list[tuple[Value, ...]] = []
-    for place in order.tolist():
+    for number, place in enumerate(ranked[:LISTED].tolist()):
         one, other = pairs[place].tolist()
-        cells: list[Value] = [] if cosines is None else [round(float(cosines[place]), 4)]
+        cells: list[Value] = [] if cosines is None else [round(float(cosines[number]), 4)]
         cells += [bool(across[place]), *subject.pair(one, other), subject.labels(one), subject.labels(other)]
         rows.append((*cells, subject.caption(one), subject.caption(other)))
     columns = [] if cosines is None else ["cosine"]
-    columns += ["across roles", *PAIR, "labels", "other labels"]
-    detail = f"{int(across.sum()):,} across roles" if subject.split is not None else ""
-    involved = len(np.unique(pairs))
-    detail = "; ".join(filter(None, [f"{involved:,} rows are in them" if involved else "", detail]))
-    return about.found((*columns, "caption", "other caption"), rows, looked_at, detail)
+    columns += ["across roles", *PAIR, "labels", "other labels", "caption", "other caption"]
+    detail = [f"{len(np.unique(pairs)):,} rows are in them"] if len(pairs) else []
+    detail += [f"{int(across.sum()):,} across roles"] if subject.split is not None else []
+    detail += [f"the first {LISTED:,} are listed"] if len(pairs) > LISTED else []
+    return replace(about.found(columns, rows, looked_at, "; ".join(detail)), count=len(pairs))
 
 
 def _cosines(features: Readable, pairs: NDArray[np.int64]) -> NDArray[np.float32]:

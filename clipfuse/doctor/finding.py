@@ -22,7 +22,7 @@ class Finding:
         looked_at: how many were looked at; for pairs, how many rows.
         count: how many were found.
         columns: of ``rows``.
-        rows: what was found, the worst first; all of it.
+        rows: what was found, the worst first; all of it, but of very many pairs (``detail`` says so).
         detail: a sentence with further counts, or "".
         skipped: why nothing could be looked for; "" where it was.
     """

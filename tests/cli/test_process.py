@@ -60,6 +60,7 @@ def test_looking_imports_no_deep_learning_library(project, tmp_path):
 def test_help_says_every_command_with_an_example():
     said = subprocess.run([CLIPFUSE, "--help"], capture_output=True, text=True, check=True)
     commands = ("init", "extract", "train-head", "bench", "predict", "evaluate", "demo", "encoders", "recipes", "cache")
+    commands += ("report", "doctor", "compare", "tune")
     assert all(f" {command} " in said.stdout for command in commands)
     assert "clipfuse init photos.csv" in said.stdout
     assert said.stderr == ""

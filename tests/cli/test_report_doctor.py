@@ -35,6 +35,9 @@ def test_report_of_the_newest_run_without_pictures(project, tmp_path):
     found = run_in(tmp_path, "report", "--runs", project.folder / "runs", "--no-health")
     assert found.exit_code == 0 and "no captions and no health of the data" in found.stderr
     page = Read((tmp_path / "report.html").read_bytes())
+    named = ("--table", project.folder / "photos.csv", "--images", project.folder / "photos", "--no-health")
+    given = run_in(tmp_path, "report", "--runs", project.folder / "runs", *named, "--rows", "1")
+    assert given.exit_code == 0 and Read((tmp_path / "report.html").read_bytes()).named("img")
     assert not page.named("img") and "no table or pictures known" in page.words()
     assert not [one for one in page.named("section") if one.get("id") == "health"]
 

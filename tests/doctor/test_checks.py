@@ -49,6 +49,17 @@ def test_equal_inputs_within_and_across_roles(small):
     assert alone.count == 2 and "across" not in alone.detail and row_of(alone)["across roles"] is False
 
 
+def test_very_many_pairs_are_counted_and_some_are_listed(small, monkeypatch):
+    from clipfuse.doctor import duplicates
+
+    monkeypatch.setattr(duplicates, "LISTED", 5)
+    monkeypatch.setattr(duplicates, "RANKED", 7)
+    toy = small.with_samples(captions=("a dog",) * 60)
+    found = equal_captions(Subject(toy.cache, toy.samples, toy.split()))
+    assert (found.count, len(found.rows)) == (59, 5) and "the first 5 are listed" in found.detail
+    assert all(row[0] is True for row in found.rows)
+
+
 def test_nearly_equal_pictures_are_all_found(build_toy, add_features, tmp_path):
     small = build_toy(tmp_path / "cache", rows=60, modalities=("text",))
     rng = np.random.default_rng(0)
@@ -64,6 +75,8 @@ def test_nearly_equal_pictures_are_all_found(build_toy, add_features, tmp_path):
     pairs = {frozenset((row[2], row[5])) for row in found.rows}
     assert pairs == {frozenset(toy.ids[n] for n in pair) for pair in ((3, 7), (3, 50), (7, 50))}
     cosines = [row_of(found, n)["cosine"] for n in range(3)]
+    order = [(not row[1], -row[0]) for row in found.rows]  # what flatters scores first, then what is nearest
+    assert order == sorted(order)
     centred = values.astype(np.float16).astype(np.float32)
     centred -= centred.mean(axis=0)
     one, other = centred[3], centred[7]
@@ -157,6 +170,7 @@ def test_odd_sizes(small, tmp_path):
     ]
     assert found.count == 2
     assert far_from_usual(np.array([10, 10, 10])).tolist() == [0, 0, 0]
+    assert far_from_usual(np.array([50, 100, 200])).tolist() == pytest.approx([-0.6745, 0, 0.6745], abs=1e-3)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])

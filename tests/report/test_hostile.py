@@ -35,8 +35,14 @@ HOSTILE = (
 )
 
 
-@pytest.fixture
-def renamed(scenes, tmp_path):
+@pytest.fixture(scope="module")
+def pages(renamed):
+    """The page with plain names, and the one with hostile ones."""
+    return renamed([f"word {n}" for n in range(len(HOSTILE))]), renamed(HOSTILE)
+
+
+@pytest.fixture(scope="module")
+def renamed(scenes, tmp_path_factory):
     """``renamed(words)`` -> the page of a run whose labels, ids, captions, parts, split have these words."""
 
     def build(words):
@@ -56,8 +62,8 @@ def renamed(scenes, tmp_path):
         metrics["leaks"] = [
             {"kind": "picture", "role": "test", "rows": 1, "first": [whole[2], whole[3]], "looked_at": 1}
         ]
-        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        (folder / "model").mkdir(parents=True)
+        folder = tmp_path_factory.mktemp("run")
+        (folder / "model").mkdir()
         history = [{"part": words[n % len(words)], "epoch": 1 + n // 19, "train_loss": 1.0} for n in range(38)]
         (folder / "history.jsonl").write_text("\n".join(map(json.dumps, history)), encoding="utf-8")
         thresholds, layout = run.thresholds(), json.loads((run.path / "model/model.json").read_bytes())["layout"]
@@ -74,8 +80,8 @@ def renamed(scenes, tmp_path):
     return build
 
 
-def test_the_page_is_built_as_if_all_names_were_plain(renamed):
-    plain, hostile = renamed([f"word {n}" for n in range(len(HOSTILE))]), renamed(HOSTILE)
+def test_the_page_is_built_as_if_all_names_were_plain(pages):
+    plain, hostile = pages
     assert hostile.tags() == plain.tags()
     assert len(hostile.named("script")) == 1 and hostile.named("script")[0].text == plain.named("script")[0].text
     names = {(element, name) for element, name, _ in plain.attributes()}
@@ -84,8 +90,8 @@ def test_the_page_is_built_as_if_all_names_were_plain(renamed):
     assert not [value for _, _, value in hostile.attributes() if "alert" in value or "example.org" in value]
 
 
-def test_the_names_can_be_read(renamed):
-    page = renamed(HOSTILE)
+def test_the_names_can_be_read(pages):
+    _, page = pages
     words = page.words()
     for text in (
         "<script>alert(1)</script>",
