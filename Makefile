@@ -34,7 +34,7 @@ test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 faults: $(READY)
-	$(BIN)/python -m pytest tests/faults --faults
+	$(BIN)/python -m pytest tests/faults tests/export --faults
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -174,6 +174,9 @@ def train_head(
             rich_help_panel="Choosing",
         ),
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write the history there for TensorBoard, too.", show_default=False)
+    ] = None,
     storage: Annotated[str | None, _choosing("Of the kept weights: float32, float16, int8.", "float32")] = None,
     device: o.Device = None,
     runs: o.Runs = None,
@@ -190,6 +193,7 @@ def train_head(
     from clipfuse.machine import choose_device
     from clipfuse.settings import updated
     from clipfuse.splits import find_cross_validation, find_split
+    from clipfuse.tensorboard import check_tensorboard, write_tensorboard
     from clipfuse.train_head import JOINED, check_config
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
@@ -208,6 +212,8 @@ def train_head(
         with_recipe,
     )
 
+    if tensorboard is not None:
+        check_tensorboard()
     every = head == ALL_BASELINES
     flags = {
         "fusion": {"kind": fusion},
@@ -334,6 +340,9 @@ def train_head(
                 progress("baselines", number + 1, len(trainings))
     if not found:
         raise TrainingError("not one baseline could be fitted")
+    if tensorboard is not None:
+        for one in found:
+            note(f"for TensorBoard: {write_tensorboard(one, tensorboard)}")
     if every:
         show_bench(bench_group(found))
     else:
