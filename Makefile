@@ -42,7 +42,7 @@ chromium:
 	  echo "no chromium: the page of clipfuse serve is not tested" >&2
 
 faults: $(READY)
-	$(BIN)/python -m pytest tests/faults --faults
+	$(BIN)/python -m pytest tests/faults tests/export --faults
 
 check: $(READY)
 	$(BIN)/ruff check

