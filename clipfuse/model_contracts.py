@@ -107,7 +107,7 @@ def _check_model(make: Callable[[int, int], nn.Module], inputs: Callable[[int], 
 
 def _check_stacked(models: list[nn.Module], given: list[Inputs]) -> None:
     """Models of one shape are trained as one batched model."""
-    template, (parameters, buffers) = copy.deepcopy(models[0]), stack_module_state(models)  # type: ignore[arg-type]
+    template, (parameters, buffers) = copy.deepcopy(models[0]), stack_module_state(models)
     stacked = tuple(_stack(parts) for parts in zip(*given, strict=True))
 
     def call(p: Any, b: Any, *x: Any) -> Any:
