@@ -35,12 +35,15 @@ def commands(command=ROOT, name="clipfuse"):
 COMMANDS = {name: command for name, command in commands().items() if name != "clipfuse"}
 NOTHING_TO_PRINT = {
     "clipfuse predict",
+    "clipfuse report",
+    "clipfuse serve",
+    "clipfuse export",
     "clipfuse encoders convert",
     "clipfuse cache export",
     "clipfuse cache import",
     "clipfuse cache drop",
 }
-"""They write a file or remove one."""
+"""They write a file, remove one, or serve."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
