@@ -6,14 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from clipfuse.data.dataset import Dataset
 from clipfuse.encode import encode_pass
 from clipfuse.encoders import EncoderFactory, Modality
-from clipfuse.errors import CacheError, DataError
 from clipfuse.extract_plan import (
-    MODALITIES,
     ExtractOptions,
     complete_tables,
     group_jobs,
@@ -21,13 +17,12 @@ from clipfuse.extract_plan import (
     missing_rows,
     open_writers,
     settle_batch_sizes,
-    wanted_streams,
 )
 from clipfuse.extract_report import ExtractReport, TableReport, broken_parts, input_notes, table_failures
-from clipfuse.inputs import Progress, cpu_count, describe_samples, no_progress
+from clipfuse.extract_wanted import find_wanted
+from clipfuse.inputs import Progress, cpu_count, no_progress
 from clipfuse.stage_clock import StageClock
-from clipfuse_cache import FeatureCache, Samples
-from clipfuse_cache.columns import places_of
+from clipfuse_cache import FeatureCache
 
 __all__ = ["ExtractOptions", "ExtractReport", "TableReport", "extract"]
 
@@ -54,20 +49,9 @@ def extract(
         EncoderError: weights can't be loaded, memory runs out, or features that ``options.storage`` can't hold.
         DiskFull, CacheError: the cache can't be written; complete shards stay.
     """
-    previous = cache.samples() if (cache.root / "samples.h5").exists() else None
-    removed = () if previous is None else _removed(previous, dataset, cache)
-    samples, unreadable = describe_samples(dataset, previous, progress)
-    is_new = previous is None or samples != previous
-    del previous  # it has all captions once more
-    digests = {modality: samples.input_digests(modality) for modality in MODALITIES}
-    streams = wanted_streams(factories, digests, cache, options)
-    if not streams:
-        present = [modality for modality, those in digests.items() if those.array.any()]
-        raise DataError(
-            f"these encoders read nothing that the table has ({' and '.join(present) or 'no pictures, no captions'})",
-            "Check --images, --image-column and --caption-column",
-        )
-    if is_new:
+    wanted = find_wanted(factories, dataset, cache, options, progress)
+    samples, digests, streams = wanted.samples, wanted.digests, wanted.streams
+    if wanted.is_new:
         cache.write_samples(samples)
     else:
         cache.remove_leftovers()
@@ -118,18 +102,7 @@ def extract(
     in_cache = cache.tables()
     failures = {table.folder: table_failures(table, dataset) for table in in_cache}
     reports = [replace(done[one], failed=len(failures[done[one].table.folder])) for one in streams if one in done]
-    ledger = (*dataset.ledger, *unreadable, *broken_parts(in_cache, failures, dataset))
+    ledger = (*dataset.ledger, *wanted.unreadable, *broken_parts(in_cache, failures, dataset))
     notes = tuple(input_notes(in_cache, dataset))
+    removed = wanted.removed
     return ExtractReport(tuple(reports), ledger, notes, samples, removed, shards, load_seconds, encode_seconds, stages)
-
-
-def _removed(previous: Samples, dataset: Dataset, cache: FeatureCache) -> tuple[str, ...]:
-    """Ids that the cache knows and the data set no longer has."""
-    found = places_of(dataset.ids).find(previous.ids)
-    gone = tuple(previous.ids[row] for row in np.flatnonzero(found < 0).tolist())
-    if len(previous) and len(gone) == len(previous.ids):
-        raise CacheError(
-            f"{cache.root} is about other samples: {len(gone)} of {', '.join(previous.tables)}, none of them here",
-            "Name another place with --cache, or delete that one",
-        )
-    return gone

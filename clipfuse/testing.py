@@ -1,4 +1,5 @@
-"""For tests of clipfuse and of what is built on it: an encoder without a model, and what every encoder must do."""
+"""For tests of clipfuse and of what is built on it: an encoder without a model, and what every encoder, head and fusion
+must do."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from clipfuse.data.image_names import make_stamp
 from clipfuse.data.origins import Origins
 from clipfuse.data.pictures import DECODER
 from clipfuse.encoders import Encoder, EncoderFactory, EncoderSpec, Modality, Precision, Prepared, Shape
+from clipfuse.model_contracts import check_fusion as check_fusion
+from clipfuse.model_contracts import check_head as check_head
 
 TOLERANCE: dict[Precision, float] = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
 """How far a row's features may move with the rest of its batch, relative to the largest of them."""

@@ -63,7 +63,7 @@ def bench(
     from clipfuse.run import newest_run
     from clipfuse_cli.bench_formats import as_csv, as_json, as_markdown
     from clipfuse_cli.bench_tables import show_bench
-    from clipfuse_cli.console import note
+    from clipfuse_cli.console import note, warn
 
     forms = [name for name, wanted in (("--json", json), ("--csv", csv), ("--markdown", markdown)) if wanted]
     if len(forms) > 1:
@@ -90,7 +90,7 @@ def bench(
     groups, problems = run_bench(folder)
     groups = [sorted_by(group, sort) for group in groups]
     for problem in problems:
-        note(f"left out: {problem}")
+        warn(f"left out: {problem}")
     if plot is not None:
         from clipfuse.bench_plot import plot_bench
 
@@ -151,11 +151,11 @@ def _dataset(project: ProjectConfig) -> Dataset | None:
     """The project's rows, to be predicted end to end; None where they can't be had, which is said."""
     from clipfuse.data import concatenate, load_dataset
     from clipfuse.errors import ClipfuseError
-    from clipfuse_cli.console import note
+    from clipfuse_cli.console import warn
 
     try:
         tables = o.loaded_tables(project)
         return concatenate([load_dataset(table) for table in tables]) if tables else None
     except ClipfuseError as error:
-        note(f"no rows to predict end to end: {error}")
+        warn(f"no rows to predict end to end: {error}")
         return None

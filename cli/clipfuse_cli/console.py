@@ -1,4 +1,4 @@
-"""What goes to stderr: notes, progress bars, the summary of bad rows. Data goes to stdout."""
+"""What goes to stderr: notes, warnings, progress bars, the summary of bad rows. Data goes to stdout."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from clipfuse_cli.exit_codes import ExitCode
+from clipfuse_cli.quiet import is_quiet
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from clipfuse.data.dataset import LedgerEntry
     from clipfuse.inputs import Progress
 
-STRICT_EXIT = 3
 _SHOWN = 5
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
+    """One line on stderr, which --quiet leaves out."""
+    if not is_quiet():
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """One line on stderr about what may be wrong: --quiet does not leave it out."""
     print(text, file=sys.stderr)
 
 
@@ -35,8 +43,8 @@ def output() -> Console:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A progress callback that draws bars with rate and time left on a terminal, and nothing in a pipe."""
-    if not sys.stderr.isatty():
+    """A progress callback that draws bars with rate and time left on a terminal; nothing in a pipe or with --quiet."""
+    if is_quiet() or not sys.stderr.isatty():
         from clipfuse.inputs import no_progress
 
         yield no_progress
@@ -85,10 +93,10 @@ def report_ledger(ledger: Sequence[LedgerEntry], path: Path | None, *, strict: b
     }
     counts = ", ".join(f"{count} {words[part]}" for part, count in parts.items())
     where = f", all in {path}" if path is not None else ""
-    note(f"not usable: {counts}{where}")
+    warn(f"not usable: {counts}{where}")
     for entry in ledger[:_SHOWN]:
-        note(f"  {entry}")
+        warn(f"  {entry}")
     if len(ledger) > _SHOWN:
-        note(f"  … and {len(ledger) - _SHOWN} more")
+        warn(f"  … and {len(ledger) - _SHOWN} more")
     if strict:
-        raise typer.Exit(STRICT_EXIT)
+        raise typer.Exit(ExitCode.BAD_ROWS)

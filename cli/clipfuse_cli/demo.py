@@ -7,19 +7,26 @@ from typing import Annotated
 
 import typer
 
+from clipfuse_cli import options as o
+
 
 def demo(
     folder: Annotated[Path, typer.Option(help="Where to draw and work.")] = Path("demo"),
     rows: Annotated[int, typer.Option(min=60, help="How many scenes.")] = 1500,
-    seed: Annotated[int, typer.Option(min=0)] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 7,
+    json: o.Json = False,
 ) -> None:
     """Draw scenes with captions and labels, encode them with mini, train six models, compare them.
 
     Everything stays in one folder; run it again and what is there is used.
+
+    Example: clipfuse demo --folder demo
     """
     import time
 
+    from clipfuse.budget import NO_LIMITS
     from clipfuse.demo.pipeline import run_demo
+    from clipfuse_cli.bench_formats import as_json
     from clipfuse_cli.bench_tables import show_bench
     from clipfuse_cli.console import note, progress_bar, report_ledger
 
@@ -28,6 +35,9 @@ def demo(
         result = run_demo(folder, rows=rows, seed=seed, progress=progress)
     note(f"{result.rows:,} scenes in {folder}, encoded at {result.rows_per_second:,.0f} rows/s")
     report_ledger(result.ledger, result.cache / "ledger.jsonl", strict=False)
+    if json:
+        print(as_json([result.group], NO_LIMITS))
+        return
     show_bench(result.group)
     best = result.group.runs[0]
     print(

@@ -56,7 +56,11 @@ def extract(
     worker_count: Annotated[
         int | None, typer.Option(help="How many workers share the work; then: clipfuse cache merge.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be encoded and which rows are bad; write nothing.")
+    ] = False,
     strict: o.Strict = False,
+    json: o.Json = False,
 ) -> None:
     """Run frozen encoders once and keep their embeddings. Safe to kill; run it again and it goes on.
 
@@ -71,14 +75,15 @@ def extract(
     from clipfuse.errors import ConfigError
     from clipfuse.extract import ExtractOptions
     from clipfuse.extract import extract as run_extract
+    from clipfuse.extract_preview import preview_extraction
     from clipfuse.extract_request import ExtractRequest, extract_in_processes
     from clipfuse.machine import choose_device, gpu_count
     from clipfuse.settings import updated
     from clipfuse.views import parse_views
     from clipfuse.worker_share import worker_share
     from clipfuse_cache import FeatureCache
-    from clipfuse_cli.console import note, progress_bar, report_ledger
-    from clipfuse_cli.extract_summary import show_share, show_tables
+    from clipfuse_cli.console import note, progress_bar, report_ledger, warn
+    from clipfuse_cli.extract_summary import show_preview, show_report, show_share
 
     config = o.with_table(
         o.project(),
@@ -122,6 +127,10 @@ def extract(
         )
     if share is not None and strict:
         raise ConfigError("one worker can't judge all rows for --strict", "Give --strict to extract after the merge")
+    if dry_run:
+        share, because = None, ""  # all of it, whoever would make it
+    if share is not None and json:
+        raise ConfigError("one worker has no tables to print as --json", "Give --json to extract after the merge")
     if share is not None and because:
         note(f"worker {share.index} of {share.count} ({because}); --worker-count 1 makes all of it here")
     request = ExtractRequest(
@@ -144,6 +153,12 @@ def extract(
     factories = request.find_encoders()
     datasets = request.load_datasets()
     where = FeatureCache(request.cache)
+    if dry_run:
+        with progress_bar() as progress:
+            preview = preview_extraction(factories, concatenate(datasets), where, request.options, progress)
+        show_preview(preview, where.root, json=json)
+        report_ledger(preview.ledger, None, strict=strict)
+        return
     count = 1
     if share is None:
         count = stage.processes or (gpu_count() if request.options.device == "cuda" else 1)
@@ -155,10 +170,10 @@ def extract(
         show_share(report, share, where.root)
         return
     write_ledger(where.ledger, report.ledger, report.notes)
-    show_tables(report)
+    show_report(report, where, json=json)
     for one, loaded in zip(request.tables, datasets, strict=True):
         if any(loaded.references) and not any(loaded.images):
-            note(f"warning: not one picture that {one.table} names was found; say where they are with --images")
+            warn(f"warning: not one picture that {one.table} names was found; say where they are with --images")
     modalities = {one.table.description.modality for one in report.tables}
     fusion = "sum" if len(modalities) == 2 else modalities.pop()
     note(f"features in {where.root}; next: clipfuse train-head --fusion {fusion}")

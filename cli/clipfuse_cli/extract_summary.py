@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipfuse.data.dataset import LedgerEntry
     from clipfuse.extract import ExtractReport
+    from clipfuse.extract_preview import ExtractPreview
     from clipfuse.stage_clock import StageClock
-    from clipfuse_cache import Share
+    from clipfuse_cache import FeatureCache, Share
 
 
-def show_tables(report: ExtractReport) -> None:
+def show_report(report: ExtractReport, cache: FeatureCache, *, json: bool) -> None:
     """The feature tables on stdout, what was done on stderr."""
-    from rich.table import Table
-    from rich.text import Text
+    from clipfuse_cli.console import note
 
-    from clipfuse_cli.console import note, output
-
-    if report.removed:
-        note(f"{len(report.removed):,} rows are no longer in the table, the first is {report.removed[0]!r}")
-    grid = Table(box=None, pad_edge=False)
-    for name, side in (("features", "left"), ("width", "right"), ("rows", "right"), ("encoded now", "right")):
-        grid.add_column(name, justify=side)  # type: ignore[arg-type]
-    grid.add_column("failed", justify="right")
+    _say_removed(report.removed)
+    tables = [
+        {
+            "name": table.table.description.name,
+            "fingerprint": table.table.description.fingerprint,
+            "tokens": table.table.description.tokens,
+            "dim": table.table.description.dim,
+            "rows": table.rows,
+            "encoded": table.encoded,
+            "failed": table.failed,
+            "stale": len(table.stale),
+            "damaged": list(table.damaged),
+        }
+        for table in report.tables
+    ]
     for table in report.tables:
-        about = table.table.description
-        width = f"{about.tokens} × {about.dim}" if about.tokens > 1 else str(about.dim)
-        grid.add_row(Text(about.name), width, f"{table.rows:,}", f"{table.encoded:,}", f"{table.failed:,}")
+        name = table.table.description.name
         if table.stale:
-            note(f"{about.name}: {len(table.stale)} rows had changed, the first is {table.stale[0]!r}")
+            note(f"{name}: {len(table.stale)} rows had changed, the first is {table.stale[0]!r}")
         if table.damaged:
-            note(f"{about.name}: damaged shards made again: {', '.join(table.damaged)}")
-    output().print(grid)
+            note(f"{name}: damaged shards made again: {', '.join(table.damaged)}")
+    if json:
+        _print_json({"cache": str(cache.root), "tables": tables}, report.ledger, report.removed)
+    else:
+        _print_grid(tables, {"rows": "rows", "encoded now": "encoded", "failed": "failed"})
     encoded = max(table.encoded for table in report.tables)
     if encoded == 0:
         note("nothing to do: every row is there already")
@@ -43,6 +53,57 @@ def show_tables(report: ExtractReport) -> None:
     show_stages(report)
     for done in report.notes:
         note(str(done))
+
+
+def show_preview(preview: ExtractPreview, cache: Path, *, json: bool) -> None:
+    """What would be done, on stdout."""
+    from clipfuse_cli.console import note
+
+    _say_removed(preview.removed)
+    tables = [table.to_dict() for table in preview.tables]
+    for table in preview.tables:
+        if table.stale:
+            note(f"{table.name}: {table.stale:,} rows have changed")
+        if table.damaged:
+            note(f"{table.name}: damaged shards would be made again: {', '.join(table.damaged)}")
+    if json:
+        _print_json({"cache": str(cache), "dry_run": True, "tables": tables}, preview.ledger, preview.removed)
+    else:
+        columns = {"rows": "rows", "there": "there", "to encode": "to_encode", "absent": "absent", "shards": "shards"}
+        _print_grid(tables, columns)
+    most = max(table.to_encode for table in preview.tables)
+    note(f"nothing is written; without --dry-run up to {most:,} rows are encoded into {cache}")
+
+
+def _say_removed(removed: Sequence[str]) -> None:
+    from clipfuse_cli.console import note
+
+    if removed:
+        note(f"{len(removed):,} rows are no longer in the table, the first is {removed[0]!r}")
+
+
+def _print_json(about: Mapping[str, Any], ledger: Sequence[LedgerEntry], removed: Sequence[str]) -> None:
+    from dataclasses import asdict
+    from json import dumps
+
+    print(dumps({**about, "removed": list(removed), "unusable": [asdict(entry) for entry in ledger]}, indent=1))
+
+
+def _print_grid(tables: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """``columns``: title -> key of a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from clipfuse_cli.console import output
+
+    grid = Table(box=None, pad_edge=False)
+    grid.add_column("features")
+    for title in ("width", *columns):
+        grid.add_column(title, justify="right")
+    for table in tables:
+        width = f"{table['tokens']} × {table['dim']}" if table["tokens"] > 1 else str(table["dim"])
+        grid.add_row(Text(table["name"]), width, *(f"{table[key]:,}" for key in columns.values()))
+    output().print(grid)
 
 
 def show_share(report: ExtractReport, share: Share, cache: Path) -> None:

@@ -1,8 +1,4 @@
-"""The command line: one file a command, heavy imports inside the commands.
-
-Exit codes: 0 done (bad rows are named on stderr), 1 an error, 2 wrong usage or settings, 3 bad rows with --strict,
-130 interrupted, 143 terminated.
-"""
+"""The command line: one file a command, heavy imports inside the commands."""
 
 from __future__ import annotations
 
@@ -33,6 +29,8 @@ from clipfuse_cli import (
     train_head,
     tune,
 )
+from clipfuse_cli.exit_codes import ExitCode
+from clipfuse_cli.quiet import add_quiet_to, not_quiet_yet
 
 
 class _Terminated(BaseException):
@@ -56,7 +54,15 @@ def _in_a_line(error: Exception) -> str:
 
 
 class _Commands(TyperGroup):
-    """Turns clipfuse's errors into one line on stderr and an exit code."""
+    """Turns clipfuse's errors into one line on stderr and an exit code, and gives every command ``--quiet``."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        add_quiet_to(self)
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        with not_quiet_yet():
+            return super().main(*arguments, **settings)
 
     def invoke(self, ctx: Any) -> Any:
         signal.signal(signal.SIGTERM, _terminate)
@@ -71,19 +77,27 @@ class _Commands(TyperGroup):
                 raise
             if isinstance(error, BrokenPipeError):  # the reader has seen enough
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit(1) from error
+                raise typer.Exit(ExitCode.ERROR) from error
             if not isinstance(error, ClipfuseError):
                 print(f"clipfuse: error: {_in_a_line(error)}", file=sys.stderr)
-                raise typer.Exit(1) from error
+                raise typer.Exit(ExitCode.ERROR) from error
             print(f"clipfuse: error: {' '.join(str(error).split())}", file=sys.stderr)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+            raise typer.Exit(ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.ERROR) from error
         except KeyboardInterrupt as error:
             print("clipfuse: interrupted; what is complete is kept", file=sys.stderr)
-            raise typer.Exit(130) from error
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
         except _Terminated as error:
             print("clipfuse: terminated; what is complete is kept", file=sys.stderr)
-            raise typer.Exit(143) from error
+            raise typer.Exit(ExitCode.TERMINATED) from error
 
+
+_EXAMPLES = """Examples:
+  clipfuse demo                                 both stages on drawn pictures
+  clipfuse init photos.csv --images photos/     look at the data
+  clipfuse extract                              stage one: encode it, once
+  clipfuse train-head --fusion sum              stage two: train on features
+  clipfuse bench                                all runs side by side
+  clipfuse predict new.csv --images new/ -o labels.csv"""
 
 app = typer.Typer(
     cls=_Commands,
@@ -92,8 +106,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Several labels per picture and caption: frozen embeddings once, light heads in seconds, an honest table.",
-    epilog="Example: clipfuse init photos.csv --images photos/ && clipfuse extract && "
-    "clipfuse train-head --fusion sum && clipfuse bench",
+    epilog="\n\n".join(
+        [
+            _EXAMPLES,
+            "\n".join(["Exit codes:", *(f"  {code.value:3} {code.meaning}" for code in ExitCode)]),
+            "Each command has --help with an example. There are no colours in a pipe, nor where NO_COLOR is set.",
+        ]
+    ),
 )
 
 
@@ -113,23 +132,24 @@ def _root(
 ) -> None: ...
 
 
-_DATA, _MODELS, _LOOK = "Data and features", "Heads and predictions", "Look"
-app.command("init", rich_help_panel=_DATA)(init.init)
-app.command("extract", rich_help_panel=_DATA)(extract.extract)
-app.command("train-head", rich_help_panel=_MODELS)(train_head.train_head)
-app.command("tune", rich_help_panel=_MODELS)(tune.tune)
-app.command("bench", rich_help_panel=_MODELS)(bench.bench)
-app.command("compare", rich_help_panel=_MODELS)(compare.compare)
-app.command("report", rich_help_panel=_MODELS)(report.report)
-app.command("predict", rich_help_panel=_MODELS)(predict.predict)
-app.command("evaluate", rich_help_panel=_MODELS)(evaluate.evaluate)
-app.command("export", rich_help_panel=_MODELS)(export.export)
-app.command("doctor", rich_help_panel=_DATA)(doctor.doctor)
-app.command("serve", rich_help_panel=_MODELS)(serve.serve)
-app.command("demo", rich_help_panel=_LOOK)(demo.demo)
-app.command("recipes", rich_help_panel=_MODELS)(recipes.recipes)
-app.add_typer(encoders.app, name="encoders", rich_help_panel=_LOOK)
-app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
+_START, _FEATURES, _TRAINING = "Start", "Stage one: features", "Stage two: training"
+_JUDGING, _USING = "Compare and judge", "Use a model"
+app.command("init", rich_help_panel=_START)(init.init)
+app.command("demo", rich_help_panel=_START)(demo.demo)
+app.command("extract", rich_help_panel=_FEATURES)(extract.extract)
+app.add_typer(encoders.app, name="encoders", rich_help_panel=_FEATURES)
+app.add_typer(cache.app, name="cache", rich_help_panel=_FEATURES)
+app.command("train-head", rich_help_panel=_TRAINING)(train_head.train_head)
+app.command("tune", rich_help_panel=_TRAINING)(tune.tune)
+app.command("recipes", rich_help_panel=_TRAINING)(recipes.recipes)
+app.command("bench", rich_help_panel=_JUDGING)(bench.bench)
+app.command("compare", rich_help_panel=_JUDGING)(compare.compare)
+app.command("evaluate", rich_help_panel=_JUDGING)(evaluate.evaluate)
+app.command("report", rich_help_panel=_JUDGING)(report.report)
+app.command("doctor", rich_help_panel=_START)(doctor.doctor)
+app.command("predict", rich_help_panel=_USING)(predict.predict)
+app.command("serve", rich_help_panel=_USING)(serve.serve)
+app.command("export", rich_help_panel=_USING)(export.export)
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def predict(
     from clipfuse.data.ledger import write_ledger
     from clipfuse.data.write import check_suffix, write_predictions
     from clipfuse.errors import CacheError, ConfigError
-    from clipfuse_cli.console import note, report_ledger
+    from clipfuse_cli.console import note, report_ledger, warn
 
     check_suffix(out)
     if out.resolve() == table.resolve():
@@ -81,7 +81,7 @@ def predict(
         write_ledger(ledger_path, found.ledger)
     empty = int(found.without_input.sum())
     if empty:
-        note(f"{empty:,} rows have nothing that {loaded.name} reads: their prediction is the same for all of them")
+        warn(f"{empty:,} rows have nothing that {loaded.name} reads: their prediction is the same for all of them")
     note(f"{len(dataset):,} rows predicted by {loaded.name} in {out}")
     report_ledger(found.ledger, ledger_path, strict=strict)
 

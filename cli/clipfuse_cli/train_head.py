@@ -147,6 +147,7 @@ def train_head(
         Path | None, typer.Option(help="Write the history there for TensorBoard, too.", show_default=False)
     ] = None,
     storage: Annotated[str | None, _choosing("Of the kept weights: float32, float16, int8.", "float32")] = None,
+    json: o.Json = False,
     device: o.Device = None,
     runs: o.Runs = None,
 ) -> None:
@@ -166,7 +167,7 @@ def train_head(
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.assignments import merged, parse_assignments
     from clipfuse_cli.bench_tables import show_bench
-    from clipfuse_cli.console import note, progress_bar
+    from clipfuse_cli.console import note, progress_bar, warn
     from clipfuse_cli.stage_two import open_stage_two, with_options, with_recipe
     from clipfuse_cli.tables import show_run
     from clipfuse_cli.train_notes import say_what_is_special
@@ -289,22 +290,26 @@ def train_head(
             except TrainingError as error:
                 if not every:
                     raise
-                note(f"left out: {error}")
+                warn(f"left out: {error}")
             if every:
                 progress("baselines", number + 1, len(trainings))
     if not found:
         raise TrainingError("not one baseline could be fitted")
     if tensorboard is not None:
-        for one in found:
-            note(f"for TensorBoard: {write_tensorboard(one, tensorboard)}")
-    if every:
+        for run in found:
+            note(f"for TensorBoard: {write_tensorboard(run, tensorboard)}")
+    if json:
+        from json import dumps
+
+        print(dumps([{"path": str(run.path), **run.metrics} for run in found], indent=1))
+    elif every:
         show_bench(bench_group(found))
     else:
         show_run(found[0])
     run = found[0]
     leaks = describe_leaks([Leak(**leak) for leak in run.metrics.get("leaks", [])])
     if leaks:
-        note(f"scores may flatter: {leaks}")
+        warn(f"scores may flatter: {leaks}")
     keeps_model = cross_validate is None or config.train.refit == "all"
     then = f", or clipfuse predict new.csv --run {run.path} -o labels.csv" if keeps_model and not every else ""
     note(f"{len(found)} runs in {config.runs}" if every else f"run {run.path}; next: clipfuse bench{then}")

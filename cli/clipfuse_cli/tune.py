@@ -90,7 +90,7 @@ def tune(
     from clipfuse.tune import SearchSettings, default_space, find_space
     from clipfuse.tune import tune as run_tune
     from clipfuse_cli.assignments import merged, parse_assignments
-    from clipfuse_cli.console import note
+    from clipfuse_cli.console import note, warn
     from clipfuse_cli.stage_two import open_stage_two, with_options, with_recipe
     from clipfuse_cli.tune_tables import show_search, train_command, trial_line
 
@@ -153,10 +153,10 @@ def tune(
     )
     show_search(found, metric, len(rows.roles["validation"]), json=json)
     if not found.complete:
-        note(f"the budget of {budget_minutes:g} minutes is used up; the same command goes on")
+        warn(f"the budget of {budget_minutes:g} minutes is used up; the same command goes on")
     best = next((trial for trial in found.trials if trial.mean(metric) is not None), None)
     if best is None:
-        note("nothing could be trained")
+        warn("nothing could be trained")
         raise typer.Exit(1)
     if save:
         # without the recipe's name, which would bring back its values for settings that are clipfuse's defaults

@@ -1,6 +1,9 @@
 """The demo from end to end."""
 
+import json
+
 import pytest
+from typer.testing import CliRunner
 
 from clipfuse.demo.pipeline import run_demo
 from clipfuse.project import load_project
@@ -25,6 +28,17 @@ def test_six_models_are_trained_and_compared(demo):
     assert sum('"reason"' in line for line in lines) == len(result.ledger) == 13
     assert len(lines) == 14 and '"truncated"' in lines[-1]
     assert ("drawing scenes", 0, 0) in seen
+
+
+def test_its_table_as_json(demo, monkeypatch):
+    from clipfuse.demo import pipeline
+    from clipfuse_cli.main import app
+
+    _, result, _ = demo
+    monkeypatch.setattr(pipeline, "run_demo", lambda *_, **__: result)
+    said = CliRunner().invoke(app, ["demo", "--json", "--quiet"])
+    (group,) = json.loads(said.stdout)
+    assert said.exit_code == 0 and [run["name"] for run in group["runs"]] == [run.name for run in result.group.runs]
 
 
 def test_models_beat_the_trivial_rows(demo):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipfuse_cli import options as o
 
 
-def merge(path: o.CachePath = None) -> None:
+def merge(path: o.CachePath = None, json: o.Json = False) -> None:
     """Check the shards that several workers have made and complete their tables. Safe to run again.
 
     Example: clipfuse cache merge features/photos
@@ -15,11 +15,23 @@ def merge(path: o.CachePath = None) -> None:
     from clipfuse_cli.console import note
 
     tables = library(FeatureCache(o.cache_path(o.project(), path)))
-    for table in tables:
-        shards = table.manifest.shards
-        failed = sum(shard.failed for shard in shards)
-        broken = f", {failed:,} could not be used" if failed else ""
-        print(f"{table.description.name}: complete, {table.manifest.rows:,} rows{broken}, {len(shards)} shards")
+    rows = [
+        {
+            "name": table.description.name,
+            "rows": table.manifest.rows,
+            "failed": sum(shard.failed for shard in table.manifest.shards),
+            "shards": len(table.manifest.shards),
+        }
+        for table in tables
+    ]
+    if json:
+        from json import dumps
+
+        print(dumps(rows, indent=1))
+    else:
+        for row in rows:
+            broken = f", {row['failed']:,} could not be used" if row["failed"] else ""
+            print(f"{row['name']}: complete, {row['rows']:,} rows{broken}, {row['shards']} shards")
     if tables:
         note("for the ledger: run clipfuse extract once more, without a worker's number; it finds nothing to encode")
     else:
