@@ -4,7 +4,8 @@ All write the same values and flush them to disk. "Cold" is read after the opera
 files' pages (None where it does not: the bytes are counted that came from the disk), "warm" right after. A figure is
 the median of the repeats, in each of which every format has its turn; MB are those of the float16 values, whatever
 a format makes of them. "hash s" is what SHA-256 alone takes over the cache's files: no reader that checks its bytes
-can do with less.
+can do with less. "loads" are the processes that wanted the machine's cores (a minute's mean) before the first size and
+after each: where they are more than the cores, compare only figures of one run.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ def main() -> None:
     chosen = options.parse_args()
     if chosen.quick:
         chosen.sizes, chosen.dim, chosen.some, chosen.repeats = [300], 16, 20, 1
-    rows = []
+    rows, loads = [], [os.getloadavg()[0]]
     for size in chosen.sizes:
         matrix = stored(chosen.cache, size) if chosen.cache else drawn(size, chosen.dim)
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
             rows += measure(matrix, chosen.some, chosen.repeats, Path(folder))
+        loads.append(os.getloadavg()[0])
     gives = [
         {
             "format": one.name,
@@ -50,8 +52,8 @@ def main() -> None:
         }
         for one in FORMATS
     ]
-    facts = {"dim": matrix.values.shape[1], "some": chosen.some, "repeats": chosen.repeats, "gives": gives}
-    report("cache", chosen, rows, facts)
+    facts = {"dim": matrix.values.shape[1], "some": chosen.some, "repeats": chosen.repeats, "loads": loads}
+    report("cache", chosen, rows, {**facts, "gives": gives})
     print_table("what each gives", gives)
 
 

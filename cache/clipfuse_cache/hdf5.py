@@ -105,7 +105,9 @@ class Reader:
             found = self._file.attrs.get_id(name)
             if found.shape != () or found.dtype.kind not in "iuS" or found.dtype.itemsize > _ATTRIBUTE_BYTES:
                 raise self.corrupt(f"attribute {name!r} is neither a plain string nor an integer")
-            value = self._file.attrs[name]
+            held = np.empty((), found.dtype)
+            found.read(held)  # the lower half here, too
+            value = held[()]
             return bytes(value).decode() if found.dtype.kind == "S" else int(value)
         except _UNREADABLE as error:
             raise self.corrupt(f"attribute {name!r} can't be read ({error})") from error
