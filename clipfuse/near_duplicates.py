@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfuse.stream_tables import StreamTables
-from clipfuse.streams import modality_of
 from clipfuse_cache import Features, FeatureTable, Places
 
 TILE = 2048
@@ -69,7 +68,9 @@ class Readable:
 def compared(tables: StreamTables) -> list[str]:
     """The streams by which rows are compared: pictures where there are any of one token, else captions."""
     single = [name for name in tables if tables[name].description.tokens == 1]
-    of_modality = ([name for name in single if modality_of(name) == modality] for modality in ("image", "text"))
+    of_modality = (
+        [name for name in single if tables[name].description.modality == modality] for modality in ("image", "text")
+    )
     return next((names for names in of_modality if names), [])
 
 

@@ -46,7 +46,7 @@ def serve(
     import signal
 
     from clipfuse.errors import ConfigError
-    from clipfuse_cli.console import note
+    from clipfuse_cli.console import note, warn
     from clipfuse_cli.predict import streams_of_names
 
     try:
@@ -85,9 +85,9 @@ def serve(
         place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/"
 
         def ready() -> None:
-            note(f"{opened.name} at {place}{f'#token={token}' if token is not None else ''} (Ctrl-C ends it)")
+            warn(f"{opened.name} at {place}{f'#token={token}' if token is not None else ''} (Ctrl-C ends it)")
             if token is not None:
-                note(f"programs send: Authorization: Bearer {token}")
+                warn(f"programs send: Authorization: Bearer {token}")
 
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server's ordinary end, too
         try:

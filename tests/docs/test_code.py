@@ -19,8 +19,6 @@ from clipfuse.fusions import FUSIONS
 from clipfuse.heads import HEADS
 from clipfuse_cli.main import app
 
-AWAITED = ("doctor", "report", "export")
-"""Commands that the pages tell of already: their blocks are run as soon as they are there."""
 COMMANDS = typer.main.get_command(app).commands
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 NOT_RUN = [block for block in BLOCKS if block.reason is not None]
@@ -44,7 +42,7 @@ def reader(scenes, tmp_path, monkeypatch):
 
 
 def words_of(line):
-    """The words behind "clipfuse", None for a command that is awaited. RUN is the newest run, OTHER the one before."""
+    """The words behind "clipfuse". RUN is the newest run, OTHER the one before."""
     names = [path.name for path in sorted(Path("runs").glob("*"), key=lambda path: path.stat().st_mtime)]
     known = dict(zip(("RUN", "OTHER"), reversed(names), strict=False))
     words = [known.get(word, word) for word in shlex.split(line, comments=True)]
@@ -52,14 +50,14 @@ def words_of(line):
         words = words[1:]  # a file that ends with clipfuse's main; what it registers the page has registered
     elif words[0] != "clipfuse":
         raise AssertionError(f"{line!r} is not a command of clipfuse: mark its block as not run")
-    return None if words[1] in AWAITED and words[1] not in COMMANDS else words[1:]
+    return words[1:]
 
 
 def run_sh(code):
     for line in code.replace("\\\n", " ").splitlines():
-        words = words_of(line) if line.strip() and not line.startswith("#") else None
-        if words is None:
+        if not line.strip() or line.startswith("#"):
             continue
+        words = words_of(line)
         handler = signal.getsignal(signal.SIGTERM)
         result = CliRunner().invoke(app, words)
         signal.signal(signal.SIGTERM, handler)

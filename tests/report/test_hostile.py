@@ -11,6 +11,7 @@ from clipfuse.report import RowInputs, build_report
 from clipfuse.report.health import health_section
 from clipfuse.report.page import shown
 from clipfuse.run import write_run
+from clipfuse.run_content import ModelAbout, Outcome
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -65,12 +66,11 @@ def renamed(scenes, tmp_path_factory):
         folder = tmp_path_factory.mktemp("run")
         (folder / "model").mkdir()
         history = [{"part": words[n % len(words)], "epoch": 1 + n // 19, "train_loss": 1.0} for n in range(38)]
-        (folder / "history.jsonl").write_text("\n".join(map(json.dumps, history)), encoding="utf-8")
         thresholds, layout = run.thresholds(), json.loads((run.path / "model/model.json").read_bytes())["layout"]
-        written = write_run(
-            folder, run.config, run.streams, labels, layout, None, thresholds,
-            replace(found, ids=tuple(new[name] for name in found.ids)), {}, metrics, own=run.own,
-        )  # fmt: skip
+        about = ModelAbout(run.streams, tuple(labels), layout, own=run.own)
+        predictions = replace(found, ids=tuple(new[name] for name in found.ids))
+        outcome = Outcome(None, thresholds, predictions, metrics, history, frozenset())
+        written = write_run(folder, run.config, about, outcome, environment={})
         captions = tuple(whole[n % len(whole)] for n in range(len(samples)))
         known = replace(samples, ids=tuple(new[name] for name in samples.ids), captions=captions)
         about = {"unit": "rows", "looked_at": 3, "count": len(words), "columns": ("id", "n", "x")}
