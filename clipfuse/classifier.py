@@ -10,9 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from clipfuse.check_config import check_config
 from clipfuse.choose import choose
@@ -68,13 +68,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         settings: more of ``TrainConfig``, in dictionaries: ``{"fit": {"learning_rate": 1e-3}, "recipe": ...}``.
         validation_fraction: share of the rows that choose.
         device: "cpu" or a GPU.
-        random_state: of weights, orders and the rows that choose.
+        random_state: of weights, orders and the rows that choose: a number; None, or scikit-learn's, draws one.
 
     Attributes:
         classes_: (2,) for a ``y`` of one dimension, else a list of ``array([0, 1])``, one a label.
         thresholds_: (labels,) float64.
         history_: one dictionary an epoch and part.
         n_features_in_: columns of all modalities.
+        feature_names_in_: of a data frame, whose columns have to be the same for ``predict``.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         settings: Mapping[str, Any] | None = None,
         validation_fraction: float = 0.1,
         device: str = "cpu",
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.fusion = fusion
         self.head = head
@@ -156,19 +157,18 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Modality -> (rows, dim), checked, and compared with what was fitted."""
         names = getattr(getattr(X, "dtype", None), "names", None)
         if names or (isinstance(X, Mapping) and not issparse(X)):  # one of scipy's sparse matrices is a dictionary
+            if fitting:
+                self.__dict__.pop("feature_names_in_", None)  # of a data frame that was fitted before
             found = {name: np.asarray(X[name], dtype=np.float32) for name in (names or X)}
             _check_shapes(found)
             _check_names(found)
         else:
-            found = {ONLY: check_array(X, dtype=np.float32, estimator=self)}
+            found = {ONLY: validate_data(self, X, reset=fitting, dtype=np.float32)}
         widths = {name: array.shape[1] for name, array in found.items()}
         if fitting:
             self.widths_ = widths
             self.n_features_in_ = sum(widths.values())
         elif widths != self.widths_:
-            if set(widths) == set(self.widths_) == {ONLY}:  # in scikit-learn's words
-                have = f"X has {widths[ONLY]} features, but {type(self).__name__} is expecting {self.n_features_in_}"
-                raise ValueError(f"{have} features as input")
             raise ValueError(f"features are {widths}, but {self.widths_} were fitted")
         return found
 
@@ -215,9 +215,14 @@ class FusionClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             "thresholds": self.thresholds,
             "calibration": self.calibration,
             "modalities": present,
-            "seed": self.random_state,
+            "seed": self._seed(),
         }
         return updated(updated(TrainConfig(), **chosen), **(self.settings or {}))
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
 
 def _check_shapes(arrays: Mapping[str, NDArray[np.float32]]) -> None:

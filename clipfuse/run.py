@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,12 +239,13 @@ def write_run(
     return open_run(path)
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: str | PathLike[str]) -> Run:
     """Read a complete run, or a bundle: a folder or a .zip, whose every file is checked (see :mod:`clipfuse.bundles`).
 
     Raises:
         RunError: neither of these, not complete, or damaged.
     """
+    path = Path(path)
     if path.is_file() and path.suffix == ARCHIVE:
         unpacked = unpack_bundle(path)
         return replace(open_run(unpacked.folder), unpacked=unpacked)

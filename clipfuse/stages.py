@@ -43,7 +43,7 @@ def extract_features(
     """Stage one: encode what is new or has changed, keep it, and write the rows that could not be used to the ledger.
 
     Args:
-        table: CSV, TSV, JSON, JSONL or Parquet.
+        table: CSV, TSV, JSON or JSONL.
         images: its pictures: a folder, a zip or a tar.
         encoders: names, see ``clipfuse encoders``.
         cache: the cache's folder; "features/NAME" of the table if left out.
@@ -60,8 +60,11 @@ def extract_features(
     Raises:
         TableError, ImageSourceError, ConfigError: the table, the pictures or a setting can't be used.
         UnknownName, WeightsMissing, EncoderError: an encoder can't.
+        TypeError: ``encoders`` is one name, and not a list.
         CacheError, DiskFull: the cache can't be written.
     """
+    if isinstance(encoders, str):
+        raise TypeError("encoders should be a list of names, not str")
     stage = updated(ExtractConfig(encoders=tuple(encoders)), **(settings or {}))
     given = dict(columns or {})
     tables = [updated(TableConfig(table=Path(table), images=_path(images)), **given)]

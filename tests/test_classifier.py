@@ -51,6 +51,28 @@ def test_the_same_seed_gives_the_same_bits(data):
     assert not np.array_equal(one.predict_proba(features), other.predict_proba(features))
 
 
+def test_random_states_of_scikit_learn(data):
+    features, y = data
+
+    def fit(state):
+        return FusionClassifier(epochs=1, random_state=state).fit(features, y).predict_proba(features)
+
+    one, same, other = fit(np.random.RandomState(1)), fit(np.random.RandomState(1)), fit(np.random.RandomState(2))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+    assert np.array_equal(fit(np.int64(1)), fit(1)) and not np.array_equal(fit(None), fit(None))
+
+
+def test_columns_of_a_data_frame_are_told_apart(data):
+    pa = pytest.importorskip("pyarrow")
+    features, y = data
+    columns = {f"c{n}": column for n, column in enumerate(features["image"].T[:4])}
+    model = FusionClassifier(epochs=1).fit(pa.table(columns), y)
+    assert list(model.feature_names_in_) == list(columns) and model.predict(pa.table(columns)).shape == y.shape
+    with pytest.raises(ValueError, match="same order"):
+        model.predict(pa.table(dict(reversed(columns.items()))))
+    assert not hasattr(model.fit(features, y), "feature_names_in_")
+
+
 def test_an_array_of_modalities_can_be_cut_into_folds(data):
     features, y = data
     rows = side_by_side(features)

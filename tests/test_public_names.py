@@ -82,6 +82,17 @@ def test_settings_of_the_commands(trained, tmp_path):
         clipfuse.train(cache, settings={"fit": {"epoch": 1}}, runs=tmp_path)
 
 
+def test_paths_may_be_strings(trained):
+    cache, run = trained
+    assert clipfuse.open_run(str(run.path)).labels == run.labels
+    assert clipfuse.FeatureCache(str(cache.root)).samples().ids == cache.samples().ids
+
+
+def test_one_encoder_is_a_list_too(tmp_path):
+    with pytest.raises(TypeError, match="a list of names, not str"):
+        clipfuse.extract_features(tmp_path / "a.csv", encoders="mini")
+
+
 def test_a_test_table_and_columns(tmp_path):
     for name, rows in (("a", 40), ("b", 10)):
         colours = [("red", "blue")[row % 2] for row in range(rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from shlex import quote
 
@@ -21,8 +22,8 @@ class FeatureCache:
     It knows fingerprints, never models. Constructing reads nothing.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | PathLike[str]) -> None:
+        self.root = Path(root)
 
     @property
     def splits(self) -> Path:

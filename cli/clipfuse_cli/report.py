@@ -30,7 +30,8 @@ def report(
         Path | None, typer.Option(help="Folder, .zip or .tar of the pictures; without a table, called by the ids.")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="The cache with the rows; the one of the first run if left out.")
+        Path | None,
+        typer.Option(help="The cache with the rows; if left out that of the first run, or, moved, of clipfuse.toml."),
     ] = None,
     rows: Annotated[int, typer.Option(min=0, max=200, help="Rows of each kind in a run's gallery.")] = 12,
     health: Annotated[bool, typer.Option("--health/--no-health", help="What is wrong with the data.")] = True,
@@ -56,7 +57,7 @@ def report(
     project = o.project()
     folder = runs or project.runs
     loaded = [o.open_run(run, folder) for run in dict.fromkeys(runs_given or ())] or [open_run(newest_run(folder))]
-    found = FeatureCache(cache or Path(loaded[0].metrics["cache"]))
+    found = FeatureCache(cache or _place_of_cache(loaded[0], project.cache))
     samples = _samples(found, required=cache is not None)
     by_id = table is None and project.data is None and images is not None
     dataset = None if by_id else find_dataset(project, table, images, samples)
@@ -69,6 +70,18 @@ def report(
     content = build_report(loaded, RowInputs(samples, dataset, source), shown=rows, health=section)
     write_report(out, content)
     note(f"{out}: {len(loaded)} {'run' if len(loaded) == 1 else 'runs'}, {len(content) / 1e6:.1f} MB")
+
+
+def _place_of_cache(run: Run, known: Path | None) -> Path:
+    """Where a run's cache was when it was trained; ``known``, if it is no longer there and that has the run's split."""
+    from clipfuse_cache import FeatureCache
+    from clipfuse_cli.known_rows import find_split_by_digest
+
+    recorded = Path(run.metrics["cache"])
+    if known is None or recorded.exists():
+        return recorded
+    kept = find_split_by_digest(FeatureCache(known), str(run.metrics["split"]["digest"]))
+    return recorded if kept is None else known
 
 
 def _samples(cache: FeatureCache, *, required: bool) -> Samples | None:

@@ -17,7 +17,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 def write_findings(folder: Path, findings: Sequence[Finding]) -> list[Path]:
     """NAME.csv for each finding that found something, in UTF-8 with a mark at its start, as spreadsheets want it. A
-    text that a spreadsheet would run as a formula has an apostrophe in front.
+    text that a spreadsheet would run as a formula has an apostrophe in front. A table of before, of what is no longer
+    found, is deleted.
 
     Raises:
         DiskFull, CacheError: a file can't be written; an older one is left as it was.
@@ -28,11 +29,20 @@ def write_findings(folder: Path, findings: Sequence[Finding]) -> list[Path]:
         raise CacheError(f"can't make {folder}: {error.strerror or error}", "Name another folder with -o") from error
     written = []
     for finding in findings:
+        path = folder / f"{finding.name}.csv"
         if finding.rows:
-            path = folder / f"{finding.name}.csv"
             write_bytes(path, as_csv(finding))
             written.append(path)
+        elif not finding.skipped:
+            _delete(path)
     return written
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"can't delete {path}, which is of before: {error.strerror or error}") from error
 
 
 def as_csv(finding: Finding) -> bytes:

@@ -97,8 +97,10 @@ class Guard:
             await send(message)
 
         refusal = self._access.refusal(method, path, Headers(scope=scope))
+        # the same head as of a GET; what monitors ask, and the server that listens leaves the body out
+        asked = {**scope, "method": "GET"} if method == "HEAD" else scope
         try:
-            await (refusal.response() if refusal is not None else self._app)(scope, receive, send_safely)
+            await (refusal.response() if refusal is not None else self._app)(asked, receive, send_safely)
         finally:
             method = method if method in ("GET", "HEAD", "POST") else "other"
             self._measures.requests.labels(method, known, str(status)).inc()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from report.reading import Read
@@ -40,6 +41,22 @@ def test_report_of_the_newest_run_without_pictures(project, tmp_path):
     assert given.exit_code == 0 and Read((tmp_path / "report.html").read_bytes()).named("img")
     assert not page.named("img") and "no table or pictures known" in page.words()
     assert not [one for one in page.named("section") if one.get("id") == "health"]
+
+
+def test_report_of_a_project_that_was_moved(project, tmp_path):
+    """The cache of clipfuse.toml stands in for the one that the run names, if it has the run's split."""
+    from cli.conftest import run_in
+
+    run = next(path for path in (project.folder / "runs").iterdir() if path.name.endswith("-sum"))
+    shutil.copytree(run, tmp_path / "runs" / run.name)
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    (tmp_path / "runs" / run.name / "metrics.json").write_text(json.dumps(metrics | {"cache": "gone/photos"}))
+    (tmp_path / "clipfuse.toml").write_text(f"cache = {json.dumps(str(project.folder / metrics['cache']))}\n")
+    found = run_in(tmp_path, "report", "--rows", "0")
+    assert found.exit_code == 0 and "no captions" not in found.stderr
+    assert [one for one in Read((tmp_path / "report.html").read_bytes()).named("section") if one.get("id") == "health"]
+    (tmp_path / "clipfuse.toml").write_text('cache = "nowhere"\n')
+    assert "gone/photos is not a feature cache" in run_in(tmp_path, "report", "--rows", "0").stderr
 
 
 @pytest.mark.parametrize(

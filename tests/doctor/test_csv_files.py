@@ -34,6 +34,15 @@ def test_everything_else_stays(tmp_path):
         write_findings(tmp_path / "file" / "below", [finding])
 
 
+def test_what_is_no_longer_found_leaves_no_table(tmp_path):
+    found = ABOUT.found(("a",), [(1,)], 5)
+    (path,) = write_findings(tmp_path, [found])
+    (tmp_path / "other.csv").write_text("mine")
+    assert write_findings(tmp_path, [ABOUT.without("no pictures")]) == [] and path.exists()
+    assert write_findings(tmp_path, [ABOUT.found(("a",), [], 5)]) == []
+    assert [one.name for one in tmp_path.iterdir()] == ["other.csv"]
+
+
 def test_counts_in_words():
     assert ABOUT.found(("a",), [(1,)], 5, "1 of train").summary == "1 row among 5 rows (1 of train)"
     assert ABOUT.without("no pictures").summary == "not looked for: no pictures"

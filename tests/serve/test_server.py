@@ -42,6 +42,19 @@ def test_it_answers(port):
         assert len(json.load(answer)["rows"]) == 1 and "server" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/", "/health"])
+def test_heads_are_answered_as_gets_without_the_body(port, path):
+    """What monitors ask."""
+    lines = f" {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    head, _, body = talk(port, b"HEAD" + lines).partition(b"\r\n\r\n")
+    expected, _, whole = talk(port, b"GET" + lines).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200") and whole and not body
+    assert f"content-length: {len(whole)}".encode() in head
+    assert [one for one in head.splitlines() if not one.startswith(b"date")] == [
+        one for one in expected.splitlines() if not one.startswith(b"date")
+    ]
+
+
 def test_a_head_that_never_ends(port):
     assert talk(port, b"") == b""
     assert talk(port, b"GET /health HTTP/1.1\r\nHost: local") == b""
