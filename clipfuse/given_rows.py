@@ -127,7 +127,7 @@ def _picture(given: Picture) -> PictureFile | None:
 
 
 def _caption(given: str | None) -> str | None:
-    if given is None:
+    if given is None or given != given:  # NaN: what data frames have in an empty cell
         return None
     if not isinstance(given, str):
         raise TypeError(f"a caption should be a string, not {type(given).__name__}")

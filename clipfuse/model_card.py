@@ -26,17 +26,11 @@ FEW = 10
 """Positive test rows under which a label's own scores say little."""
 
 _PYTHON = """```python
-from pathlib import Path
+import clipfuse
 
-from clipfuse.data import load_dataset
-from clipfuse.extract import ExtractOptions
-from clipfuse.predict import like_training_table, predict
-from clipfuse.run import open_run
-
-run = open_run(Path({run}))
-dataset = load_dataset(like_training_table(run, Path("new.csv"), {images}, {{}}), run.labels)
-found = predict(run, dataset, options=ExtractOptions())
-found.probabilities, found.chosen  # (rows, labels) each, in the order of run.labels
+model = clipfuse.load_run({run})
+found = model.predict({inputs})
+found.probabilities, found.chosen_labels  # (rows, labels) in the order of model.labels; each row's labels by name
 ```"""
 _SHOWN = ("micro_f1", "macro_f1", "samples_f1", "mean_average_precision")
 _TASKS = {"image": "image-classification", "text": "text-classification", "numbers": "tabular-classification"}
@@ -202,13 +196,24 @@ def _usage(run: Run) -> Iterator[str]:
     options += " --cache FOLDER" if imported else ""
     yield f"```sh\npip install clipfuse\nclipfuse predict new.csv{options} -o labels.csv\n```"
     if not imported:
-        yield _PYTHON.format(run=json.dumps(run.name), images='Path("pictures")' if pictures else "None")
+        yield _PYTHON.format(run=json.dumps(run.name), inputs=", ".join(_inputs(run)))
     rule = "; a row with none gets its most probable one" if run.config.empty_rows == "most-probable" else ""
     yield (
         f"A label is given where its probability is at least its threshold ({plain(run.config.thresholds)}){rule}."
         " Every setting is in config.toml. `clipfuse export` makes an ONNX file, or a bundle that holds the encoders'"
         " weights too and predicts without a network."
     )
+
+
+def _inputs(run: Run) -> Iterator[str]:
+    """Arguments of ``LoadedRun.predict`` for one row."""
+    modalities = _modalities(run)
+    if "image" in modalities:
+        yield 'images=["pictures/new.jpg"]'
+    if "text" in modalities:
+        yield 'captions=["a caption"]'
+    if run.own.numbers:
+        yield f"numbers={json.dumps({name: [1.0] for name in run.own.numbers})}"
 
 
 def _columns(run: Run) -> Iterator[str]:

@@ -70,7 +70,7 @@ def test_what_cant_be_used_is_told(loaded, tmp_path):
     wide = Image.new("RGB", (2000, 1000))
     broken = Image.open(io.BytesIO(small_png(3)[:-30]))
     images = [b"no picture", tmp_path / "absent.png", wide, None, small_png(1), "a\0b", broken]
-    found = loaded.predict(images=images, captions=["a dog", None, " ", None, "a \ud800 cat", None, None])
+    found = loaded.predict(images=images, captions=["a dog", None, " ", float("nan"), "a \ud800 cat", None, None])
     reasons = [dict(one) for one in found.problems]
     assert reasons[0] == {"image": "not a picture of a known format"}
     assert reasons[1] == {"image": "can't be read (No such file or directory)"}
