@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clipfuse.config import TableConfig
+from clipfuse.config import ExtractConfig, TableConfig
 from clipfuse.data import Dataset, concatenate, load_dataset
 from clipfuse.encoders import EncoderFactory, Modality, find_encoder
 from clipfuse.errors import ConfigError
@@ -16,6 +17,7 @@ from clipfuse.extract_processes import run_shares
 from clipfuse.inputs import Progress, cpu_count
 from clipfuse.machine import gpu_count
 from clipfuse.stage_clock import Seconds, StageClock
+from clipfuse.views import parse_views
 from clipfuse_cache import FeatureCache, Share
 
 
@@ -38,6 +40,21 @@ class ExtractRequest:
     options: ExtractOptions
     weights: Path | None = None
     tokens: int | None = None
+
+    @classmethod
+    def of(cls, stage: ExtractConfig, tables: Sequence[TableConfig], cache: Path, device: str) -> ExtractRequest:
+        """What the settings of stage one ask for. Raises ConfigError: a view that there is not."""
+        options = ExtractOptions(
+            device=device,
+            storage=stage.storage,
+            precision=stage.precision,
+            shard_rows=stage.shard_rows,
+            batch_size=stage.batch_size,
+            compiled=stage.compile,
+            threads=stage.threads,
+            views=parse_views(stage.views, stage.word_list),
+        )
+        return cls(tuple(tables), stage.encoders, cache, options, stage.weights, stage.tokens)
 
     def find_encoders(self) -> list[EncoderFactory]:
         """Where the encoders' weights are. Raises ConfigError, WeightsMissing, UnknownName, EncoderError."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from clipfuse.data.split import Role, Split
 from clipfuse.equal_inputs import Keys, caption_keys, picture_keys
-from clipfuse.near_duplicates import Readable, compared, first_similar
+from clipfuse.near_duplicates import Readable, centred, compared, first_similar
 from clipfuse.stream_tables import StreamTables
 from clipfuse_cache import Samples
 
@@ -68,7 +68,8 @@ def find_leaks(
         CacheCorrupt: a shard is damaged.
     """
     pictures, captions = picture_keys(samples), caption_keys(samples)
-    readable = [] if all(split.grouping for split in splits) else _readable(tables, samples)
+    names = [] if all(split.grouping for split in splits) else compared(tables)
+    readable = centred([tables[name] for name in names], samples.ids)
     leaks = []
     for role in _BEFORE:
         sides = [_sides(samples, split, role) for split in splits]
@@ -122,13 +123,6 @@ def _equal(keys: Keys, rows: Iterable[int], earlier: Iterable[int]) -> dict[int,
     """Row -> the first earlier row with its key."""
     first = _first_of_each(keys, earlier)
     return {row: first[keys[row]] for row in rows if keys[row] in first}
-
-
-def _readable(tables: StreamTables, samples: Samples) -> list[Readable]:
-    """What is compared: the features of all rows."""
-    found = [tables[name] for name in compared(tables)]
-    readable = [Readable.from_table(table, table.locate(samples.ids)) for table in found]
-    return [one.minus(one.centre()) for one in readable]
 
 
 def _affordable(rows: Sequence[int], others: int, tables: Sequence[Readable], products: int) -> list[int]:

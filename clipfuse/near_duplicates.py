@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,12 @@ class Readable:
     def minus(self, centre: NDArray[np.float32]) -> Readable:
         """Them without what ``centre``, (dim,), says that they have in common."""
         return Readable(self.valid, self.dim, lambda rows: np.asarray(self.read(rows), dtype=np.float32) - centre)
+
+
+def centred(tables: Iterable[FeatureTable], ids: Sequence[str]) -> list[Readable]:
+    """The features of ``ids`` in each table without their mean. Raises RowsMissing, CacheCorrupt."""
+    readable = [Readable.from_table(table, table.locate(ids)) for table in tables]
+    return [one.minus(one.centre()) for one in readable]
 
 
 def compared(tables: StreamTables) -> list[str]:

@@ -11,7 +11,7 @@ from clipfuse.baselines import BASELINES
 from clipfuse.config import ExtractConfig, SplitConfig, TableConfig
 from clipfuse.data import concatenate
 from clipfuse.data.ledger import write_ledger
-from clipfuse.extract import ExtractOptions, extract
+from clipfuse.extract import extract
 from clipfuse.extract_request import ExtractRequest
 from clipfuse.inputs import Progress, no_progress
 from clipfuse.machine import choose_device
@@ -21,7 +21,6 @@ from clipfuse.settings import updated
 from clipfuse.splits import find_split
 from clipfuse.train_config import TrainConfig
 from clipfuse.train_head import train_head
-from clipfuse.views import parse_views
 from clipfuse_cache import FeatureCache
 
 AnyPath = str | PathLike[str]
@@ -70,23 +69,8 @@ def extract_features(
     tables = [updated(TableConfig(table=Path(table), images=_path(images)), **given)]
     if test_table is not None:
         tables.append(updated(TableConfig(table=Path(test_table), images=_path(test_images or images)), **given))
-    request = ExtractRequest(
-        tables=tuple(tables),
-        encoders=stage.encoders,
-        cache=Path(cache) if cache is not None else Path("features") / Path(table).stem,
-        weights=stage.weights,
-        tokens=stage.tokens,
-        options=ExtractOptions(
-            device=choose_device(device),
-            storage=stage.storage,
-            precision=stage.precision,
-            shard_rows=stage.shard_rows,
-            batch_size=stage.batch_size,
-            compiled=stage.compile,
-            threads=stage.threads,
-            views=parse_views(stage.views, stage.word_list),
-        ),
-    )
+    folder = Path(cache) if cache is not None else Path("features") / Path(table).stem
+    request = ExtractRequest.of(stage, tables, folder, choose_device(device))
     found = FeatureCache(request.cache)
     factories = request.find_encoders()
     report = extract(factories, concatenate(request.load_datasets()), found, request.options, progress)

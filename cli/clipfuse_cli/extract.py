@@ -73,13 +73,11 @@ def extract(
     from clipfuse.data import concatenate
     from clipfuse.data.ledger import write_ledger
     from clipfuse.errors import ConfigError
-    from clipfuse.extract import ExtractOptions
     from clipfuse.extract import extract as run_extract
     from clipfuse.extract_preview import preview_extraction
     from clipfuse.extract_request import ExtractRequest, extract_in_processes
     from clipfuse.machine import choose_device, gpu_count
     from clipfuse.settings import updated
-    from clipfuse.views import parse_views
     from clipfuse.worker_share import worker_share
     from clipfuse_cache import FeatureCache
     from clipfuse_cli.console import note, progress_bar, report_ledger, warn
@@ -133,22 +131,8 @@ def extract(
         raise ConfigError("one worker has no tables to print as --json", "Give --json to extract after the merge")
     if share is not None and because:
         note(f"worker {share.index} of {share.count} ({because}); --worker-count 1 makes all of it here")
-    request = ExtractRequest(
-        tables=tuple(o.loaded_tables(config)),
-        encoders=stage.encoders,
-        cache=o.cache_path(config, cache),
-        weights=stage.weights,
-        tokens=stage.tokens,
-        options=ExtractOptions(
-            device=choose_device(config.device),
-            storage=stage.storage,
-            precision=stage.precision,
-            shard_rows=stage.shard_rows,
-            batch_size=stage.batch_size,
-            compiled=stage.compile,
-            threads=stage.threads,
-            views=parse_views(stage.views, stage.word_list),
-        ),
+    request = ExtractRequest.of(
+        stage, o.loaded_tables(config), o.cache_path(config, cache), choose_device(config.device)
     )
     factories = request.find_encoders()
     datasets = request.load_datasets()

@@ -11,7 +11,7 @@ from clipfuse.doctor.finding import Finding, Value
 from clipfuse.doctor.subject import PAIR, Subject
 from clipfuse.duplicates import tables_to_compare
 from clipfuse.equal_inputs import Keys, caption_keys, connect_equal, picture_keys
-from clipfuse.near_duplicates import Readable, connect_similar
+from clipfuse.near_duplicates import Readable, centred, connect_similar
 
 _WORDS = {"image": "pictures", "text": "captions"}
 LISTED = 10_000
@@ -74,8 +74,7 @@ def similar_inputs(subject: Subject, modality: str, similarity: float, products:
         return about.without(f"the cache holds no complete features of {words}")
     if products is not None and len(subject) ** 2 // 2 * tables[0].description.dim > products:
         return about.without(f"{len(subject):,} rows take long; clipfuse doctor looks")
-    readable = [Readable.from_table(table, table.locate(samples.ids)) for table in tables]
-    readable = [one.minus(one.centre()) for one in readable]
+    readable = centred(tables, samples.ids)
     pairs = connect_similar(readable, similarity)
     keys = picture_keys(samples) if modality == "image" else caption_keys(samples)
     differ = [keys[one] != keys[other] for one, other in pairs.tolist()]
